@@ -1,0 +1,61 @@
+# Commands for people, hooks and CI. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 3000
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export BENTOML_DO_NOT_TRACK := True
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help venv pipeline run bento test lint format bench figures lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.installed ## make .venv from the lock file
+
+$(VENV)/.installed: requirements/dev.txt requirements/uv.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.11 or later" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "make: got $$($(PYTHON) --version), wanted Python 3.11 to 3.13: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+pipeline: venv ## data -> features -> backtest -> model -> registry (dvc repro)
+	dvc repro
+
+bento: pipeline ## import the champion into BentoML and build a versioned Bento
+	python -m training import
+	bentoml build
+
+run: bento ## from nothing to a forecast service on http://127.0.0.1:3000
+	@echo "serving on http://127.0.0.1:$(PORT) (Ctrl-C ends it); API documentation: http://127.0.0.1:$(PORT)/docs"
+	bentoml serve --host 127.0.0.1 --port $(PORT)
+
+test: venv ## all tests that need neither root nor servers
+	pytest
+
+lint: venv ## ruff, mypy --strict, lock files
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: venv ## put the code in its standard form
+	ruff check --fix .
+	ruff format .
+
+bench: venv ## benchmarks, as ratios against peers in one run
+	python -m tests.bench
+
+figures: venv ## accuracy, coverage and parity on a bike-sharing hour.csv: make figures TABLE=path/to/hour.csv
+	python -m training figures $(TABLE)
+
+lock: venv ## resolve the dependencies anew into requirements/*.txt
+	requirements/lock
+
+clean: ## remove what the pipeline made (not .venv, not DVC's cache)
+	rm -rf out .pytest_cache .ruff_cache .mypy_cache .hypothesis

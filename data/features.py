@@ -1,0 +1,323 @@
+"""The features: declared in params.yaml, computed here once for training and serving.
+
+The model forecasts every step directly, so its input row is an (origin, step). A feature is known
+either at the origin (`lags`, `moving_averages`, `rolling_spread`, past covariates: functions of the
+history up to and including the origin) or ahead (`calendar`, covariates declared `future`, and
+seasonal lags no shorter than the horizon, so that the value they look back to is never after the
+origin). A declaration that would need a later value is refused.
+
+Features in the target's unit are divided by the scale, the moving average of the target's size at
+the origin: one model fits small series, large series, and a series that grows.
+
+Training and serving both come through `Design.rows`. What it takes of the origin comes from
+`origin_table` (every row of a panel, for training) or `origin_rows` (the end of each history, for
+serving), which agree to the last bit.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal, NamedTuple, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data import calendar, durations, matching, windows
+from data.errors import ConfigError
+from data.panel import Panel
+from data.params import CalendarName, Features, MatchedMeans, Section, Series
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+#: The scale's floor, as a share of the panel's average size of the target.
+FLOOR_SHARE = 1e-3
+#: Added to both sides of a ratio of levels, as a share of the scale, so that a quiet hour does not blow it up.
+RATIO_FLOOR = 0.02
+#: Rows of a panel whose matches are looked up at a time, to bound memory.
+MATCH_ROWS = 1 << 18
+
+
+class Declaration(Section):
+    """All that the features depend on: the shape of the series and the list of features."""
+
+    series: Series
+    features: Features
+
+
+class Column(NamedTuple):
+    """One feature: its name, when it is known, and why it is known then."""
+
+    name: str
+    known: Literal["origin", "ahead"]
+    reason: str
+
+
+class Rows(NamedTuple):
+    """The model's input.
+
+    Attributes:
+        inputs: shape (origins * horizon, columns), float32; the steps of an origin stand together.
+        scale: shape (origins,), in the target's unit; the model's output is multiplied by it.
+    """
+
+    inputs: NDArray[np.float32]
+    scale: Floats
+
+
+def scale_floor(panel: Panel) -> float:
+    """Smallest scale that a model of this panel divides by, in the target's unit."""
+    return max(float(np.abs(panel.target).mean()) * FLOOR_SHARE, 1e-9)
+
+
+class Design:
+    """A declaration, compiled: which columns there are, and how a panel becomes rows.
+
+    Args:
+        declaration: series and features of params.yaml.
+        floor: smallest scale, in the target's unit, so that an idle series does not divide by zero
+            (see `scale_floor`).
+
+    Raises:
+        ConfigError: a window is no multiple of the frequency, or a feature is not known at the origin.
+    """
+
+    def __init__(self, declaration: Declaration, floor: float) -> None:
+        self.declaration = declaration
+        self.floor = floor
+        features = declaration.features
+        self.horizon = features.horizon
+        self.scale_steps = self._steps("scale", features.scale)
+        self.means = [self._steps("moving_averages", window) for window in features.moving_averages]
+        self.spreads = [self._spread_steps(window) for window in features.rolling_spread]
+        self.seasonal_lags = [self._known_lag("seasonal_lags", season) for season in features.seasonal_lags]
+        self.seasonal_means = [
+            (self._known_lag("seasonal_means", season), count) for season, count in features.seasonal_means.items()
+        ]
+        self.matched = features.matched_means
+        if self.matched:
+            self._check_match(self.matched)
+            self.match_season = self._known_lag("matched_means.season", self.matched.season)
+            self.match_lookback = self._steps("matched_means.lookback", self.matched.lookback)
+            self.ratios = [self._steps("matched_means.ratios", window) for window in self.matched.ratios]
+        else:
+            self.ratios = []
+
+    @cached_property
+    def context(self) -> int:
+        """Values of the history that the features need, counted back from the origin."""
+        seasonal = [*self.seasonal_lags, *(season * count for season, count in self.seasonal_means)]
+        matched = [self.match_lookback + max(self.ratios, default=0)] if self.matched else []
+        lags = self.declaration.features.lags
+        return max(1, self.scale_steps, *lags, *self.means, *self.spreads, *seasonal, *matched)
+
+    @cached_property
+    def future(self) -> tuple[str, ...]:
+        """Covariates that must be known over the horizon."""
+        used = self.declaration.features.covariates == "use"
+        return self.declaration.series.covariates.future if used else ()
+
+    @cached_property
+    def past(self) -> tuple[str, ...]:
+        """Covariates whose history is looked at: all declared `past`, and the one that values are matched on."""
+        used = self.declaration.features.covariates == "use"
+        latest = self.declaration.series.covariates.past if used else ()
+        matched = (self.matched.match,) if self.matched and self.matched.match in self.future else ()
+        return latest + matched
+
+    @cached_property
+    def origin_columns(self) -> tuple[str, ...]:
+        """What `origin_table` and `origin_rows` compute, in order; the scale comes first."""
+        features = self.declaration.features
+        return (
+            "scale",
+            *(f"lag_{lag}" for lag in features.lags),
+            *(f"mean_{window}" for window in features.moving_averages),
+            *(f"spread_{window}" for window in features.rolling_spread),
+            *(f"ratio_{window}" for window in (self.matched.ratios if self.matched else ())),
+        )
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The model's input columns, in order."""
+        features = self.declaration.features
+        season = "its lag is no shorter than the horizon"
+        return (
+            Column("step", "ahead", "counted from the origin"),
+            *(Column(name, "origin", "history up to the origin") for name in self.origin_columns[1:]),
+            *(Column(f"past_{name}", "origin", "its value at the origin") for name in self._latest),
+            *(Column(f"seasonal_lag_{lag}", "ahead", season) for lag in features.seasonal_lags),
+            *(Column(f"seasonal_mean_{lag}_x{n}", "ahead", season) for lag, n in features.seasonal_means.items()),
+            *(Column(f"matched_mean_{n}", "ahead", season) for n in (self.matched.counts if self.matched else ())),
+            *(Column(name, "ahead", "calendar") for name in features.calendar),
+            *(Column(f"future_{name}", "ahead", "declared known ahead") for name in self.future),
+        )
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of the model's input columns, in order."""
+        return [column.name for column in self.columns]
+
+    def origin_table(self, panel: Panel) -> Floats:
+        """Everything known at the origin, for every row of a panel as the origin.
+
+        Returns:
+            Shape (origin columns, rows); NaN where a window or lag reaches before the series' start.
+        """
+        scale = windows.over_panel(np.abs(panel.target), panel.offsets, [self.scale_steps])
+        rolling = windows.over_panel(panel.target, panel.offsets, self.means, self.spreads)
+        lags = np.full((len(self.declaration.features.lags), panel.target.size), np.nan)
+        for row, lag in enumerate(self.declaration.features.lags):
+            back = lag - 1
+            lags[row, back:] = panel.target[: panel.target.size - back]
+            lags[row, panel.age < back] = np.nan
+        scale = np.maximum(scale, self.floor)
+        return np.concatenate([scale, lags, rolling, *self._ratio_table(panel, scale[0])])
+
+    def origin_rows(self, panel: Panel, origins: Integers) -> Floats:
+        """The same numbers as `origin_table`, bit for bit, for chosen origins only.
+
+        Args:
+            panel: the histories.
+            origins: shape (origins,), rows of the panel with `context - 1` rows of their series before them.
+
+        Returns:
+            Shape (origin columns, origins).
+        """
+        scale = windows.at(np.abs(panel.target), origins, [self.scale_steps])
+        rolling = windows.at(panel.target, origins, self.means, self.spreads)
+        back = np.array(self.declaration.features.lags, dtype=np.int64)[:, None] - 1
+        scale = np.maximum(scale, self.floor)
+        return np.concatenate([scale, panel.target[origins - back], rolling, *self._ratio_rows(panel, origins, scale[0])])
+
+    def rows(self, panel: Panel, origins: Integers, known: Floats) -> Rows:
+        """Input rows of all steps from chosen origins.
+
+        Args:
+            panel: the series; covariates that are known ahead must reach `horizon` rows past each
+                origin, the target is not looked at past it.
+            origins: shape (origins,), rows of the panel with `context - 1` rows of their series before them.
+            known: shape (origin columns, origins), from `origin_table` or `origin_rows`.
+        """
+        scale = known[0]
+        ahead = np.arange(1, self.horizon + 1)
+        inputs = np.empty((len(self.columns), origins.size, self.horizon), dtype=np.float32)
+        out = iter(inputs)
+        next(out)[:] = ahead
+        levels = known.shape[0] - len(self.ratios)
+        for values in known[1:levels]:
+            next(out)[:] = (values / scale)[:, None]
+        for values in known[levels:]:
+            next(out)[:] = values[:, None]
+        for name in self._latest:
+            next(out)[:] = panel.covariates[name][origins][:, None]
+        target = origins[:, None] + ahead
+        for lag in self.seasonal_lags:
+            next(out)[:] = panel.target[target - lag] / scale[:, None]
+        for lag, count in self.seasonal_means:
+            total = panel.target[target - lag]
+            for turn in range(2, count + 1):
+                total = total + panel.target[target - turn * lag]
+            next(out)[:] = total / count / scale[:, None]
+        if self.matched:
+            for values in self._matches(panel, target, self.matched.counts):
+                next(out)[:] = values / scale[:, None]
+        times = panel.times[origins][:, None] + (ahead * panel.step_seconds).astype("timedelta64[s]")
+        for name in self.declaration.features.calendar:
+            next(out)[:] = calendar.compute(name, times)
+        for name in self.future:
+            next(out)[:] = panel.covariates[name][target]
+        return Rows(np.ascontiguousarray(inputs.reshape(len(self.columns), -1).T), scale)
+
+    def origins(self, panel: Panel) -> Integers:
+        """Rows of a panel to forecast from: observed, enough history before, the whole horizon after."""
+        left = np.repeat(panel.lengths, panel.lengths) - 1 - panel.age
+        return np.flatnonzero((panel.age >= self.context - 1) & (left >= self.horizon) & panel.observed)
+
+    @cached_property
+    def _latest(self) -> tuple[str, ...]:
+        used = self.declaration.features.covariates == "use"
+        return self.declaration.series.covariates.past if used else ()
+
+    def _condition(self, panel: Panel) -> Floats:
+        """Shape (rows,): what values are matched on."""
+        assert self.matched is not None
+        if self.matched.match in self.future:
+            return panel.covariates[self.matched.match]
+        return calendar.compute(cast("CalendarName", self.matched.match), panel.times).astype(np.float64)
+
+    def _matches(self, panel: Panel, rows: Integers, counts: tuple[int, ...]) -> Floats:
+        return matching.means(
+            panel.target,
+            self._condition(panel),
+            rows,
+            panel.offsets[:-1][panel.series[rows]],
+            season=self.match_season,
+            lookback=self.match_lookback,
+            counts=counts,
+        )
+
+    def _ratio_table(self, panel: Panel, scale: Floats) -> list[Floats]:
+        """The level over each window against what the matched means expected, at every row."""
+        if not self.matched or not self.ratios:
+            return []
+        expected = np.empty(panel.target.size)
+        for start in range(0, panel.target.size, MATCH_ROWS):
+            rows = np.arange(start, min(start + MATCH_ROWS, panel.target.size))
+            expected[rows] = self._matches(panel, rows, (self.matched.ratio_count,))[0]
+        above = windows.over_panel(panel.target, panel.offsets, self.ratios)
+        below = windows.over_panel(expected, panel.offsets, self.ratios)
+        return [_ratio(above, below, scale)]
+
+    def _ratio_rows(self, panel: Panel, origins: Integers, scale: Floats) -> list[Floats]:
+        """The same as `_ratio_table`, at chosen rows."""
+        if not self.matched or not self.ratios:
+            return []
+        span = max(self.ratios)
+        rows = origins[:, None] + np.arange(1 - span, 1)
+        expected = self._matches(panel, rows, (self.matched.ratio_count,))[0].ravel()
+        ends = np.arange(1, origins.size + 1) * span - 1
+        above = windows.at(panel.target, origins, self.ratios)
+        return [_ratio(above, windows.at(expected, ends, self.ratios), scale)]
+
+    def _check_match(self, matched: MatchedMeans) -> None:
+        choices = [*self.future, *get_args(CalendarName)]
+        if matched.match not in choices:
+            raise ConfigError(
+                f"params.yaml: features.matched_means.match: got {matched.match!r}, which is not known at the target's "
+                f"time, wanted one of {', '.join(choices)}",
+                param="features.matched_means.match",
+            )
+
+    def _steps(self, key: str, duration: str) -> int:
+        try:
+            return durations.steps(duration, self.declaration.series.frequency)
+        except ValueError as err:
+            raise ConfigError(f"params.yaml: features.{key}: {err}", param=f"features.{key}") from err
+
+    def _spread_steps(self, window: str) -> int:
+        steps = self._steps("rolling_spread", window)
+        if steps < 2:
+            raise ConfigError(
+                f"params.yaml: features.rolling_spread: got {window!r}, which is one step of the series, "
+                "wanted a window of two steps or more",
+                param="features.rolling_spread",
+            )
+        return steps
+
+    def _known_lag(self, key: str, season: str) -> int:
+        steps = self._steps(key, season)
+        if steps < self.horizon:
+            longest = durations.name(self.horizon * self.declaration.series.step_seconds)
+            raise ConfigError(
+                f"params.yaml: features.{key}: got {season!r}, which is {steps} steps, with a horizon of {self.horizon}: "
+                f"at step {steps + 1} its value is not known at the origin, wanted {longest!r} or longer, "
+                "or a shorter horizon",
+                param=f"features.{key}",
+            )
+        return steps
+
+
+def _ratio(above: Floats, below: Floats, scale: Floats) -> Floats:
+    floor = RATIO_FLOOR * scale
+    return (above + floor) / (below + floor)

@@ -1,0 +1,199 @@
+"""The exported forecaster: `model.onnx` and `forecaster.json` in one folder, and how they give numbers.
+
+Training writes it and tests what it wrote; the service answers with it. Neither pickle nor
+scikit-learn is needed to load it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from data import atomic
+from data.errors import ModelError, RequestError
+from data.features import Declaration, Design
+from data.panel import Panel
+from data.params import Section
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+ONNX_FILE = "model.onnx"
+CARD_FILE = "forecaster.json"
+#: Smallest spread, in units of the scale: an error is never taken to be impossible.
+SPREAD_FLOOR = 0.01
+
+
+class Calibration(Section):
+    """Quantiles of the normalised residual (actual - point) / spread, by step.
+
+    Attributes:
+        levels: rising, each in (0, 1).
+        quantiles: one row a step, one column a level.
+    """
+
+    levels: tuple[float, ...]
+    quantiles: tuple[tuple[float, ...], ...]
+
+    def at(self, level: float) -> Floats:
+        """Shape (steps,): the quantile of each step at one level, between the tabulated ones on a line.
+
+        Raises:
+            RequestError: the level lies outside the calibrated range.
+        """
+        if not self.levels[0] <= level <= self.levels[-1]:
+            raise RequestError(
+                f"quantile {level} is outside what was calibrated, wanted {self.levels[0]} to {self.levels[-1]}",
+                param="options.quantiles",
+            )
+        return np.array([np.interp(level, self.levels, row) for row in self.quantiles])
+
+
+class Bins(Section):
+    """A reference distribution: shares of the training values between edges (one more than the edges)."""
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+
+
+class Reference(Section):
+    """What the model's inputs and forecasts looked like in training, to tell drift by."""
+
+    features: dict[str, Bins]
+    forecast: Bins
+
+
+class Card(Section):
+    """`forecaster.json`: all that turns the ONNX model's numbers into a forecast, and what it must match."""
+
+    format: int = 1
+    onnx_sha256: str
+    declaration: Declaration
+    columns: tuple[str, ...]
+    scale_floor: float
+    calibration: Calibration
+    reference: Reference
+    trained_from: str
+    trained_until: str
+    training_rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """Forecasts of all steps from some origins.
+
+    Attributes:
+        point: shape (origins, horizon), in the target's unit.
+        spread: shape (origins, horizon), the unit of the calibration's quantiles.
+    """
+
+    point: Floats
+    spread: Floats
+
+
+class Forecaster:
+    """A loaded model.
+
+    Args:
+        card: what `forecaster.json` says.
+        session: the ONNX model.
+    """
+
+    def __init__(self, card: Card, session: ort.InferenceSession) -> None:
+        self.card = card
+        self.design = Design(card.declaration, card.scale_floor)
+        self._session = session
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int = 1) -> Forecaster:
+        """Load and check a model's folder.
+
+        Raises:
+            ModelError: a file is missing or damaged, or the two do not belong together.
+        """
+        card = _read_card(folder / CARD_FILE)
+        found = sha256(folder / ONNX_FILE)
+        if found != card.onnx_sha256:
+            raise ModelError(
+                f"{folder / ONNX_FILE} does not belong to {CARD_FILE}: sha256 is {found}, wanted {card.onnx_sha256}; "
+                "import the model again"
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        session = ort.InferenceSession(folder / ONNX_FILE, options, providers=["CPUExecutionProvider"])
+        forecaster = cls(card, session)
+        if tuple(forecaster.design.names) != card.columns:
+            raise ModelError(
+                f"{folder / CARD_FILE}: this code makes the columns {forecaster.design.names}, the model was trained "
+                f"on {list(card.columns)}; serve the model with the code it was built with"
+            )
+        return forecaster
+
+    def forecast(self, panel: Panel, origins: Integers, known: Floats | None = None) -> Forecast:
+        """Forecast all steps from chosen origins in one batch.
+
+        Args:
+            panel: histories, with the covariates known ahead reaching past each origin.
+            origins: shape (origins,), rows of the panel (see `Design.rows`).
+            known: what is known at the origins, if a table of it was made already.
+        """
+        known = self.design.origin_rows(panel, origins) if known is None else known
+        rows = self.design.rows(panel, origins, known)
+        point, spread = self.run(rows.inputs)
+        shape = (origins.size, self.design.horizon)
+        forecast = Forecast(point.reshape(shape) * rows.scale[:, None], spread.reshape(shape) * rows.scale[:, None])
+        return Forecast(self._clipped(forecast.point), forecast.spread)
+
+    def run(self, inputs: NDArray[np.float32]) -> tuple[Floats, Floats]:
+        """The ONNX model alone: scaled point and spread for each input row."""
+        point, spread = self._session.run(["point", "spread"], {"features": inputs})
+        return point[:, 0].astype(np.float64), np.maximum(spread[:, 0].astype(np.float64), SPREAD_FLOOR)
+
+    def quantile(self, forecast: Forecast, level: float) -> Floats:
+        """Shape (origins, horizon): one quantile of a forecast.
+
+        Raises:
+            RequestError: the level lies outside the calibrated range.
+        """
+        return self._clipped(forecast.point + forecast.spread * self.card.calibration.at(level))
+
+    def _clipped(self, values: Floats) -> Floats:
+        return np.maximum(values, 0.0) if self.card.declaration.series.nonnegative else values
+
+
+def save(folder: Path, card: Card, onnx: bytes) -> None:
+    """Write a model's folder atomically."""
+    with atomic.replacing(folder) as scratch:
+        scratch.mkdir()
+        (scratch / ONNX_FILE).write_bytes(onnx)
+        (scratch / CARD_FILE).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file.
+
+    Raises:
+        ModelError: there is no such file.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError as err:
+        raise ModelError(f"{path} not found: import the model again") from err
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except FileNotFoundError as err:
+        raise ModelError(f"{path} not found: import the model again") from err
+    except ValidationError as err:
+        fault = err.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        raise ModelError(f"{path}: {place}: {fault['msg']}; import the model again") from err

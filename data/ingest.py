@@ -1,0 +1,103 @@
+"""Stage `ingest`: a user's table in, the checked series frame without gaps out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from data import gaps, schema, sources
+from data.errors import DataError
+from data.panel import Panel
+from data.params import Params, Series
+
+Found = dict[str, float | str]
+
+
+def run(params: Params) -> tuple[Panel, Found]:
+    """Read the source, check it, fill its gaps.
+
+    Raises:
+        SourceError: the source cannot be read.
+        DataError: the table does not keep to the declared schema.
+    """
+    raw = sources.read(params.series, params.ingest)
+    return to_panel(schema.check(raw, params.series), params.series)
+
+
+def to_panel(table: pd.DataFrame, series: Series) -> tuple[Panel, Found]:
+    """Put a checked table on its grid, from each series' first to its last value, and fill the gaps.
+
+    Args:
+        table: as `schema.check` returns it.
+        series: the declaration.
+
+    Returns:
+        The panel, and figures about it (rows, series, share of rows filled, first and last time).
+    """
+    table = _between_first_and_last_value(table)
+    ids, code = np.unique(table["series_id"].to_numpy(dtype=object), return_inverse=True)
+    seconds = table["timestamp"].to_numpy().astype("datetime64[s]").astype(np.int64)
+    begins = np.flatnonzero(np.diff(code, prepend=-1))
+    starts = seconds[begins]
+    place = (seconds - starts[code]) // series.step_seconds
+    lengths = np.append(place[begins[1:] - 1], place[-1]) + 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    rows = offsets[code] + place
+
+    def on_grid(column: str) -> np.ndarray:
+        values = np.full(offsets[-1], np.nan)
+        values[rows] = table[column].to_numpy()
+        return values
+
+    target = on_grid("target")
+    missing = np.isnan(target)
+    panel = Panel(
+        ids=tuple(map(str, ids)),
+        offsets=offsets,
+        starts=starts.astype("datetime64[s]"),
+        step_seconds=series.step_seconds,
+        target=_filled(target, offsets, series.gaps.target),
+        observed=~missing if series.gaps.target != "zero" else np.ones(target.size, bool),
+        covariates={
+            name: _filled(_backed(on_grid(name), offsets), offsets, series.gaps.covariates)
+            for name in series.covariates.names
+        },
+    )
+    times = panel.times
+    found: Found = {
+        "series": len(panel),
+        "rows": int(target.size),
+        "filled_rows": int(missing.sum()),
+        "filled_share": round(float(missing.mean()), 6),
+        "target_mean": round(float(panel.target.mean()), 6),
+        "first": str(times.min()),
+        "last": str(times.max()),
+    }
+    return panel, found
+
+
+def _between_first_and_last_value(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop the rows of each series before its first and after its last value."""
+    known = table["target"].notna()
+    place = pd.Series(np.arange(len(table)), index=table.index)
+    by_series = place.where(known).groupby(table["series_id"], sort=False)
+    inside = (place >= by_series.transform("min")) & (place <= by_series.transform("max"))
+    return table[inside].reset_index(drop=True)
+
+
+def _filled(values: np.ndarray, offsets: np.ndarray, rule: gaps.Gap) -> np.ndarray:
+    if not np.isnan(values).any():
+        return values
+    parts = [gaps.fill(values[start:stop], rule) for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+    return np.concatenate(parts)
+
+
+def _backed(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Give a covariate that is missing at a series' start its first known value."""
+    for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
+        if np.isnan(values[start]):
+            known = np.flatnonzero(~np.isnan(values[start:stop]))
+            if not known.size:
+                raise DataError("a covariate has no value between a series' first and last target value")
+            values[start] = values[start + known[0]]
+    return values

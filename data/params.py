@@ -1,0 +1,298 @@
+"""The whole configuration: params.yaml, one section a stage, typed, frozen and checked before anything starts.
+
+Windows are durations (`3h`, `7d`), lags and the horizon are counted in steps of the series.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from data import durations
+from data.errors import ConfigError
+
+PARAMS = Path("params.yaml")
+
+
+def _duration(text: str) -> str:
+    return durations.name(durations.seconds(text))
+
+
+def _iso(moment: object) -> object:
+    """YAML turns an unquoted date into a date; give its text back."""
+    return moment.isoformat() if isinstance(moment, datetime.date) else moment
+
+
+Moment = Annotated[str, BeforeValidator(_iso)]
+Duration = Annotated[str, AfterValidator(_duration)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Gap = Literal["zero", "forward", "interpolate"]
+CalendarName = Literal[
+    "hour",
+    "minute_of_day",
+    "day_of_week",
+    "hour_of_week",
+    "day_of_month",
+    "day_of_year",
+    "week_of_year",
+    "month",
+    "is_weekend",
+]
+#: Names that the series frame keeps for itself.
+RESERVED = frozenset({"series_id", "timestamp", "target", "observed"})
+
+
+class Section(BaseModel):
+    """A section of params.yaml: no unknown keys, no change after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Covariates(Section):
+    """Columns besides the target: `future` are known at the target's own time, `past` only up to now."""
+
+    future: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All covariates, in the frame's column order."""
+        return self.future + self.past
+
+
+class Gaps(Section):
+    """How a missing value is filled, the same in training and serving (see `data.gaps`).
+
+    Covariates are never interpolated: the far side of a gap is not known while it lasts.
+    """
+
+    target: Gap = "zero"
+    covariates: Literal["zero", "forward"] = "forward"
+
+
+class Series(Section):
+    """The shape of the table: which columns it has and how far apart its rows are."""
+
+    id: str | None = None
+    timestamp: str
+    target: str
+    frequency: Duration
+    nonnegative: bool = False
+    covariates: Covariates = Covariates()
+    gaps: Gaps = Gaps()
+
+    @property
+    def step_seconds(self) -> int:
+        """Seconds between two rows of a series."""
+        return durations.seconds(self.frequency)
+
+    @model_validator(mode="after")
+    def _columns_are_told_apart(self) -> Self:
+        columns = [c for c in (self.id, self.timestamp, self.target, *self.covariates.names) if c]
+        twice = sorted({column for column in columns if columns.count(column) > 1})
+        if twice:
+            raise ValueError(f"column {twice[0]!r} is named twice, wanted each column in one role")
+        kept = sorted(RESERVED & set(self.covariates.names))
+        if kept:
+            raise ValueError(f"covariate {kept[0]!r} has a name the series frame keeps for itself, rename the column")
+        return self
+
+
+class Sample(Section):
+    """The built-in city of bike-share stations (see `data.sources.sample`)."""
+
+    stations: int = Field(default=12, ge=1, le=1_000)
+    start: Moment = "2023-01-01"
+    end: Moment = "2024-12-31T23:00"
+    seed: int = Field(default=7, ge=0)
+    regime_change: Moment | None = None
+
+
+class UciBikeSharing(Section):
+    """Where the UCI bike-sharing data is downloaded from and what it must hash to."""
+
+    url: str = "https://archive.ics.uci.edu/static/public/275/bike+sharing+dataset.zip"
+    sha256: str = Field(
+        default="e2041d15e576593a53a605868995ff6c97a7f1b83ceb318483be3f090480e48f", pattern="^[0-9a-f]{64}$"
+    )
+    cache: Path = Path("out/downloads")
+
+
+#: Built-in sources are code: a change of that code is what re-runs `ingest`.
+BUILT_IN = {"sample": "data/sources/sample.py", "uci-bike-sharing": "data/sources/uci_bike_sharing.py"}
+
+
+class Ingest(Section):
+    """Where the table comes from. `path` is what DVC watches: your file, folder or address."""
+
+    source: Literal["sample", "csv", "parquet", "uci-bike-sharing"]
+    path: str
+    sample: Sample = Sample()
+    uci_bike_sharing: UciBikeSharing = UciBikeSharing()
+
+    @model_validator(mode="after")
+    def _built_in_sources_are_watched_by_their_code(self) -> Self:
+        wanted = BUILT_IN.get(self.source)
+        if wanted and self.path != wanted:
+            raise ValueError(
+                f"source {self.source!r} is made by {wanted}, got path {self.path!r}: "
+                f"write 'path: {wanted}', or 'source: csv' to read {self.path!r}"
+            )
+        if not wanted and self.path in BUILT_IN.values():
+            raise ValueError(f"source {self.source!r} reads a table, got path {self.path!r}: write your file's path")
+        return self
+
+
+class MatchedMeans(Section):
+    """Means over the last `counts` values a `season` apart at which `match` was what it is at the target.
+
+    `match` names a covariate known ahead, or a calendar feature. With `match: workingday` and
+    `season: 1d`, a Monday that is a holiday looks back to Sundays, at the same hour.
+    """
+
+    match: str
+    season: Duration
+    lookback: Duration
+    counts: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(min_length=1)
+    #: Windows over which the level is compared with what the mean of `ratio_count` matches expected.
+    ratios: tuple[Duration, ...] = ()
+    ratio_count: Annotated[int, Field(ge=1, le=100)] = 5
+
+
+class Features(Section):
+    """What the model sees of a series at an origin, for each step ahead (see `data.features`)."""
+
+    horizon: int = Field(ge=1, le=10_000)
+    scale: Duration
+    lags: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    seasonal_lags: tuple[Duration, ...] = ()
+    seasonal_means: dict[Duration, Annotated[int, Field(ge=2, le=52)]] = {}
+    matched_means: MatchedMeans | None = None
+    moving_averages: tuple[Duration, ...] = ()
+    rolling_spread: tuple[Duration, ...] = ()
+    calendar: tuple[CalendarName, ...] = ()
+    covariates: Literal["use", "ignore"] = "use"
+
+
+class Backtest(Section):
+    """Rolling-origin evaluation: `folds` cuts, each scored over `fold` with forecasts every `stride` steps."""
+
+    folds: int = Field(ge=2, le=52)
+    fold: Duration
+    every: Duration
+    stride: int = Field(ge=1)
+    season: Duration
+    levels: tuple[Share, ...] = (0.8, 0.95)
+
+
+class Trees(Section):
+    """Hyper-parameters of scikit-learn's HistGradientBoostingRegressor."""
+
+    loss: Literal["absolute_error", "squared_error"] = "absolute_error"
+    max_iter: int = Field(default=300, ge=1, le=10_000)
+    learning_rate: float = Field(default=0.06, gt=0, le=1)
+    max_leaf_nodes: int = Field(default=31, ge=2, le=1_024)
+    min_samples_leaf: int = Field(default=40, ge=1)
+    l2_regularization: float = Field(default=1.0, ge=0)
+    max_features: float = Field(default=0.5, gt=0, le=1)
+
+
+class Train(Section):
+    """The estimators and how many rows they are fitted on; used in every fold of `backtest` too.
+
+    `point` forecasts the target, `spread` the size of the point's error, from which intervals are made.
+    """
+
+    max_rows: int = Field(ge=1_000)
+    seed: int = Field(default=0, ge=0)
+    point: Trees = Trees()
+    spread: Trees = Trees(max_iter=100, max_leaf_nodes=15, min_samples_leaf=100)
+
+
+class Gate(Section):
+    """What a challenger must show before it becomes champion (see `training.gate`)."""
+
+    max_ratio_to_naive: float = Field(default=1.0, gt=0)
+    max_ratio_to_champion: float = Field(default=1.02, gt=0)
+    confidence: Share = 0.95
+    min_days: int = Field(default=30, ge=10)
+    coverage_tolerance: Share = 0.05
+
+
+class Promote(Section):
+    """The name in MLflow's registry and BentoML's store, and the gate to its champion alias."""
+
+    experiment: str = Field(default="bentocast", pattern=r"^[\w.-]+$")
+    gate: Gate = Gate()
+
+
+class Params(Section):
+    """params.yaml."""
+
+    series: Series
+    ingest: Ingest
+    features: Features
+    backtest: Backtest
+    train: Train
+    promote: Promote
+
+
+def load(path: Path = PARAMS) -> Params:
+    """Read and check params.yaml whole.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds an unknown key or a wrong value.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise ConfigError(f"{path} not found: run the command in the project's folder") from err
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path} is not YAML: {err}") from err
+    return parse(raw, str(path))
+
+
+def parse(raw: object, where: str = "params.yaml") -> Params:
+    """Check a configuration that is already in memory.
+
+    Raises:
+        ConfigError: one message that lists every value at fault.
+    """
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as err:
+        faults = [_explain(fault) for fault in err.errors(include_url=False)]
+        param = ".".join(str(part) for part in err.errors()[0]["loc"])
+        raise ConfigError(f"{where}: " + "; ".join(faults), param=param) from err
+
+
+def _explain(fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"]) or "the file"
+    if fault["type"] == "extra_forbidden":
+        known = _keys(fault["loc"][:-1])
+        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+        return f"{place}: unknown key, " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}")
+    if fault["type"] == "missing":
+        return f"{place}: missing, wanted a value"
+    text = fault["msg"].removeprefix("Value error, ")
+    return f"{place}: {text}" if text.startswith("got ") else f"{place}: got {fault['input']!r}, {_lower(text)}"
+
+
+def _keys(path: tuple[str | int, ...]) -> list[str]:
+    """The keys that params.yaml knows at a path."""
+    model: type[BaseModel] = Params
+    for part in path:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

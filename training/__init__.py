@@ -1,0 +1,1 @@
+"""From features to a judged model: backtest, fit, calibration, export, registry, import into BentoML."""

@@ -1,0 +1,146 @@
+"""Stage `backtest`: forecasts from the past, each by a model fitted on what was known then.
+
+The last `folds` cuts of the table, `every` apart. At each cut a model is fitted on targets at or before
+the cut and forecasts from origins at or after it; the seasonal naive forecast (the value one season
+before) is scored on the same rows. The errors are what intervals are calibrated on and what the gate
+compares, so no target of a fold may have been seen by its model: that is asserted, not assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data import durations
+from data.errors import ConfigError, DataError
+from data.features import Design
+from data.panel import Panel
+from data.params import Backtest, Params
+from training import estimator
+from training.forecasts import Forecasts
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+class Fold(NamedTuple):
+    """A cut: training targets lie at or before `cut`, scored origins from `cut` to before `end`."""
+
+    cut: np.datetime64
+    end: np.datetime64
+
+
+def run(
+    params: Params, design: Design, panel: Panel, known: Floats, progress: Iterable[Fold] | None = None
+) -> Forecasts:
+    """Backtest the estimator that `params` declares.
+
+    Args:
+        params: the configuration.
+        design: the features.
+        panel: the series.
+        known: `design.origin_table(panel)`.
+        progress: the folds, wrapped in a progress bar.
+
+    Raises:
+        DataError: the table is too short for the folds.
+        ConfigError: the naive season is shorter than the horizon.
+    """
+    season = naive_season(params.backtest, design)
+    made = [
+        _one(params, design, panel, known, fold, number, season)
+        for number, fold in enumerate(progress or folds(params.backtest, design, panel))
+    ]
+    joined = (np.concatenate([getattr(part, field.name) for part in made]) for field in fields(Forecasts))
+    return Forecasts(*joined)
+
+
+def folds(config: Backtest, design: Design, panel: Panel) -> list[Fold]:
+    """The cuts, oldest first.
+
+    Raises:
+        DataError: the oldest cut leaves nothing to fit on.
+    """
+    length = np.timedelta64(durations.seconds(config.fold), "s")
+    every = np.timedelta64(durations.seconds(config.every), "s")
+    end = panel.times.max() + np.timedelta64(panel.step_seconds, "s")
+    cuts = [end - length - every * back for back in reversed(range(config.folds))]
+    needed = np.timedelta64(int(design.context + design.horizon) * panel.step_seconds, "s")
+    earliest = panel.starts.min() + needed
+    if cuts[0] < earliest:
+        raise DataError(
+            f"the table runs from {panel.starts.min()} to {panel.times.max()}, too short for {config.folds} folds of "
+            f"{config.fold} every {config.every}: the oldest would be cut at {cuts[0]}, wanted {earliest} or later; "
+            "lower backtest.folds, backtest.fold or backtest.every in params.yaml",
+            param="backtest.folds",
+        )
+    step = np.timedelta64(panel.step_seconds, "s")
+    return [Fold(cut - step, cut - step + length) for cut in cuts]
+
+
+def naive_season(config: Backtest, design: Design) -> int:
+    """Steps of the season of the naive forecast.
+
+    Raises:
+        ConfigError: it is no multiple of the frequency, or shorter than the horizon.
+    """
+    try:
+        season = durations.steps(config.season, design.declaration.series.frequency)
+    except ValueError as err:
+        raise ConfigError(f"params.yaml: backtest.season: {err}", param="backtest.season") from err
+    if not design.horizon <= season <= design.context:
+        raise ConfigError(
+            f"params.yaml: backtest.season: got {config.season!r}, which is {season} steps, wanted {design.horizon} (the "
+            f"horizon) to {design.context} (the history that the features need)",
+            param="backtest.season",
+        )
+    return season
+
+
+def seasonal_naive(panel: Panel, origins: Integers, horizon: int, season: int) -> Floats:
+    """Shape (origins, horizon): the value one season before each target."""
+    return panel.target[origins[:, None] + np.arange(1, horizon + 1) - season]
+
+
+def scored_origins(design: Design, panel: Panel, fold: Fold, stride: int) -> Integers:
+    """Rows of the panel that a fold forecasts from: every `stride` steps from its cut on."""
+    steps = (panel.times - fold.cut).astype(np.int64) // panel.step_seconds
+    usable = design.origins(panel)
+    at = steps[usable]
+    last = (fold.end - fold.cut).astype(np.int64) // panel.step_seconds - design.horizon
+    return usable[(at >= 0) & (at <= last) & (at % stride == 0)]
+
+
+def _one(
+    params: Params, design: Design, panel: Panel, known: Floats, fold: Fold, number: int, season: int
+) -> Forecasts:
+    seen = panel.times + np.timedelta64(design.horizon * panel.step_seconds, "s") <= fold.cut
+    origins = estimator.training_origins(design, panel, params.train.max_rows, among=seen)
+    scored = scored_origins(design, panel, fold, params.backtest.stride)
+    if not scored.size:
+        raise DataError(
+            f"the fold from {fold.cut} to {fold.end} has no origin that can be scored; lower backtest.folds or "
+            "lengthen backtest.fold in params.yaml",
+            param="backtest.fold",
+        )
+    horizon = np.timedelta64(design.horizon * panel.step_seconds, "s")
+    assert (panel.times[origins] + horizon).max() <= fold.cut <= panel.times[scored].min()
+    rows = design.rows(panel, origins, known[:, origins])
+    target = estimator.actuals(panel, origins, design.horizon) / rows.scale[:, None]
+    model = estimator.fit(rows.inputs, target.ravel(), params.train.point, params.train.seed)
+    test = design.rows(panel, scored, known[:, scored])
+    shape = (scored.size, design.horizon)
+    point = model.predict(test.inputs).reshape(shape) * test.scale[:, None]
+    return Forecasts(
+        fold=np.full(scored.size, number),
+        origins=scored,
+        inputs=test.inputs,
+        scale=test.scale,
+        actual=estimator.actuals(panel, scored, design.horizon),
+        point=np.maximum(point, 0.0) if params.series.nonnegative else point,
+        naive=seasonal_naive(panel, scored, design.horizon, season),
+    )

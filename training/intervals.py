@@ -1,0 +1,91 @@
+"""Prediction intervals from out-of-sample errors: a spread for each row, calibrated per step.
+
+Locally weighted split conformal prediction (Lei et al. 2018, section 5.2; Papadopoulos et al. 2008): a
+second model learns the size of the backtest's errors in units of the scale, the errors are divided by
+it, and the quantiles of that quotient, taken per step, are what a level is looked up in. An interval
+is so wide where errors are large (a rainy Saturday) and narrow where they are small (3 a.m.).
+
+The quotient must be honest: the spread of a fold's rows comes from a model that has not seen that fold.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from data.forecaster import SPREAD_FLOOR, Calibration
+from data.params import Train
+from training import estimator
+from training.forecasts import Forecasts
+
+Floats = NDArray[np.float64]
+
+#: Levels whose quantiles are kept; those asked for in between are interpolated.
+LEVELS = (0.005, 0.01, 0.025, *(round(0.05 * k, 2) for k in range(1, 20)), 0.975, 0.99, 0.995)
+#: Steps on either side whose errors are taken together with a step's own, for smoother tails.
+NEIGHBOURS = 1
+
+
+def fit_spread(forecasts: Forecasts, train: Train) -> HistGradientBoostingRegressor:
+    """Fit the model of the size of the point's error, in units of the scale."""
+    size = np.abs(forecasts.actual - forecasts.point) / forecasts.scale[:, None]
+    return estimator.fit(forecasts.inputs, size.ravel(), train.spread, train.seed)
+
+
+def spread(model: HistGradientBoostingRegressor, forecasts: Forecasts) -> Floats:
+    """Shape (origins, horizon): the spread in the target's unit, as the exported model gives it."""
+    scaled = np.maximum(model.predict(forecasts.inputs), SPREAD_FLOOR).reshape(forecasts.actual.shape)
+    return np.asarray(scaled * forecasts.scale[:, None])
+
+
+def crossed_spread(forecasts: Forecasts, train: Train) -> Floats:
+    """Shape (origins, horizon): the spread of each fold by a model of the other folds."""
+    made = np.empty_like(forecasts.point)
+    for fold in np.unique(forecasts.fold):
+        own = forecasts.fold == fold
+        made[own] = spread(fit_spread(forecasts.take(~own), train), forecasts.take(own))
+    return made
+
+
+def calibrate(forecasts: Forecasts, spreads: Floats) -> Calibration:
+    """Quantiles of the normalised error per step.
+
+    Args:
+        forecasts: out-of-sample forecasts.
+        spreads: shape (origins, horizon), from models that have not seen the rows they are for.
+    """
+    quotient = (forecasts.actual - forecasts.point) / spreads
+    steps = quotient.shape[1]
+    near = [quotient[:, max(0, step - NEIGHBOURS) : step + NEIGHBOURS + 1] for step in range(steps)]
+    table = [np.quantile(part[~np.isnan(part)], LEVELS) for part in near]
+    return Calibration(levels=LEVELS, quantiles=tuple(tuple(float(value) for value in row) for row in table))
+
+
+def bounds(
+    forecasts: Forecasts, spreads: Floats, calibration: Calibration, level: float, *, nonnegative: bool
+) -> tuple[Floats, Floats]:
+    """Lower and upper end of the central interval that holds `level` of the actuals."""
+    low, high = (
+        forecasts.point + spreads * calibration.at(edge) for edge in ((1 - level) / 2, (1 + level) / 2)
+    )
+    return (np.maximum(low, 0.0), np.maximum(high, 0.0)) if nonnegative else (low, high)
+
+
+def rolling_bounds(
+    forecasts: Forecasts, train: Train, levels: tuple[float, ...], *, nonnegative: bool
+) -> dict[float, tuple[Floats, Floats]]:
+    """Intervals of each fold, spread and calibration made from earlier folds alone; NaN in the first two.
+
+    This is how the coverage of the backtest is measured: as it would have been in service.
+    """
+    made = {level: (np.full_like(forecasts.point, np.nan), np.full_like(forecasts.point, np.nan)) for level in levels}
+    for fold in np.unique(forecasts.fold)[2:]:
+        before, own = forecasts.take(forecasts.fold < fold), forecasts.fold == fold
+        calibration = calibrate(before, crossed_spread(before, train))
+        now = forecasts.take(own)
+        spreads = spread(fit_spread(before, train), now)
+        for level in levels:
+            for whole, part in zip(made[level], bounds(now, spreads, calibration, level, nonnegative=nonnegative), strict=True):
+                whole[own] = part
+    return made

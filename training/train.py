@@ -1,0 +1,115 @@
+"""Stage `train`: the final fit on the whole table, calibrated on the backtest's errors, exported and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import ModelError
+from data.features import Design
+from data.forecaster import Bins, Card, Reference
+from data.panel import Panel
+from data.params import Params
+from training import estimator, export, intervals
+from training.forecasts import Forecasts
+from training.export import Parity
+
+Floats = NDArray[np.float64]
+
+#: Largest relative difference between ONNX and scikit-learn that a model may be exported with.
+PARITY_LIMIT = 1e-5
+PARITY_ROWS = 10_000
+REFERENCE_BINS = 10
+
+
+class Trained(NamedTuple):
+    """An exported model, not yet written.
+
+    Attributes:
+        card: what `forecaster.json` will say.
+        onnx: what `model.onnx` will hold.
+        parity: how far the export is from scikit-learn.
+        importance: by column, how much worse the scaled error gets on average when it is shuffled.
+    """
+
+    card: Card
+    onnx: bytes
+    parity: Parity
+    importance: dict[str, float]
+
+
+def run(params: Params, design: Design, panel: Panel, known: Floats, forecasts: Forecasts) -> Trained:
+    """Fit on every usable origin of the panel.
+
+    Args:
+        params: the configuration.
+        design: the features.
+        panel: the series.
+        known: `design.origin_table(panel)`.
+        forecasts: the backtest, whose errors calibrate the intervals.
+
+    Raises:
+        DataError: nothing to fit on.
+        ModelError: the export does not answer as scikit-learn does.
+    """
+    origins = estimator.training_origins(design, panel, params.train.max_rows)
+    rows = design.rows(panel, origins, known[:, origins])
+    target = (estimator.actuals(panel, origins, design.horizon) / rows.scale[:, None]).ravel()
+    point = estimator.fit(rows.inputs, target, params.train.point, params.train.seed)
+    spread = intervals.fit_spread(forecasts, params.train)
+    onnx = export.export(point, spread)
+    pick = np.random.default_rng(params.train.seed).permutation(rows.inputs.shape[0])[:PARITY_ROWS]
+    parity = export.parity(onnx, {"point": point, "spread": spread}, rows.inputs[pick])
+    if not parity.relative <= PARITY_LIMIT:
+        raise ModelError(
+            f"the ONNX model differs from scikit-learn by {parity.relative:.2g} (relative) on {parity.rows} rows, wanted "
+            f"{PARITY_LIMIT:g} or less; nothing was written"
+        )
+    times = panel.times
+    card = Card(
+        onnx_sha256=hashlib.sha256(onnx).hexdigest(),
+        declaration=design.declaration,
+        columns=tuple(design.names),
+        scale_floor=design.floor,
+        calibration=intervals.calibrate(forecasts, intervals.crossed_spread(forecasts, params.train)),
+        reference=_reference(design, rows.inputs, target),
+        trained_from=str(times.min()),
+        trained_until=str(times.max()),
+        training_rows=int(rows.inputs.shape[0]),
+    )
+    return Trained(card, onnx, parity, _importance(design, point, forecasts, params.train.seed))
+
+
+def _reference(design: Design, inputs: NDArray[np.float32], target: Floats) -> Reference:
+    return Reference(
+        features={name: _bins(inputs[:, place]) for place, name in enumerate(design.names)},
+        forecast=_bins(target[~np.isnan(target)]),
+    )
+
+
+def _bins(values: NDArray[np.floating]) -> Bins:
+    """Bins of about equal shares; a value that is an edge counts into the bin below it."""
+    known = values[~np.isnan(values)].astype(np.float64)
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, REFERENCE_BINS + 1)[1:-1]))
+    counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=edges.size + 1)
+    shares = (counts + 0.5) / (known.size + 0.5 * counts.size)
+    return Bins(edges=tuple(map(float, edges)), shares=tuple(map(float, shares)))
+
+
+def _importance(design: Design, model: estimator.Model, forecasts: Forecasts, seed: int) -> dict[str, float]:
+    """Permutation importance on the backtest's rows: the rise of the scaled absolute error, largest first."""
+    draw = np.random.default_rng(seed)
+    actual = (forecasts.actual / forecasts.scale[:, None]).ravel()
+    known = np.flatnonzero(~np.isnan(actual))
+    known = draw.permutation(known)[:4_000]
+    inputs, actual = forecasts.inputs[known], actual[known]
+    before = np.abs(model.predict(inputs) - actual).mean()
+    rises = {}
+    for place, name in enumerate(design.names):
+        shuffled = inputs.copy()
+        shuffled[:, place] = draw.permutation(shuffled[:, place])
+        rises[name] = float(np.abs(model.predict(shuffled) - actual).mean() - before)
+    return dict(sorted(rises.items(), key=lambda item: -item[1]))
