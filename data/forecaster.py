@@ -26,6 +26,8 @@ Integers = NDArray[np.int64]
 
 ONNX_FILE = "model.onnx"
 CARD_FILE = "forecaster.json"
+#: Where MLflow puts files that it keeps next to a model.
+EXTRA = "extra_files"
 #: Smallest spread, in units of the scale: an error is never taken to be impossible.
 SPREAD_FLOOR = 0.01
 
@@ -112,12 +114,14 @@ class Forecaster:
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1) -> Forecaster:
-        """Load and check a model's folder.
+        """Load and check a model's folder, as `save` or MLflow laid it out.
 
         Raises:
             ModelError: a file is missing or damaged, or the two do not belong together.
         """
-        card = _read_card(folder / CARD_FILE)
+        extra = folder / EXTRA / CARD_FILE
+        card_path = extra if extra.exists() else folder / CARD_FILE
+        card = _read_card(card_path)
         found = sha256(folder / ONNX_FILE)
         if found != card.onnx_sha256:
             raise ModelError(
@@ -131,7 +135,7 @@ class Forecaster:
         forecaster = cls(card, session)
         if tuple(forecaster.design.names) != card.columns:
             raise ModelError(
-                f"{folder / CARD_FILE}: this code makes the columns {forecaster.design.names}, the model was trained "
+                f"{card_path}: this code makes the columns {forecaster.design.names}, the model was trained "
                 f"on {list(card.columns)}; serve the model with the code it was built with"
             )
         return forecaster

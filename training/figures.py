@@ -19,8 +19,11 @@ from data.params import Params, Series
 from data.sources import uci_bike_sharing
 from training import backtest, estimator, metrics, train
 
-WEATHER = ("temp", "atemp", "hum", "windspeed", "weathersit")
 CALENDAR = ("holiday", "workingday")
+VARIANTS = {
+    "weather known ahead": ("temp", "atemp", "hum", "windspeed", "weathersit", *CALENDAR),
+    "calendar only": CALENDAR,
+}
 TRAINING_SHARE = 0.8
 STRIDE = 6
 

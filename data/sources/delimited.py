@@ -150,8 +150,8 @@ def _explain(text: str, header: list[str], shown: str) -> str:
     if "UTF8" not in text or row is None or column is None:
         return f"{shown}: cannot be read as CSV: {_short(text)}"
     return (
-        f"{shown}, row {row[1]} (the header is row 1), column {header[int(column[1])]!r}: the text is not UTF-8 (Latin-1 "
-        "or Windows-1252 perhaps): save the file as UTF-8"
+        f"{shown}, row {row[1]} (the header is row 1), column {header[int(column[1])]!r}: the text is not UTF-8 "
+        "(Latin-1 or Windows-1252 perhaps): save the file as UTF-8"
     )
 
 

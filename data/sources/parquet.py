@@ -30,8 +30,8 @@ def parse(stream: IO[bytes], shown: str, columns: Columns) -> pa.Table:
         if isinstance(err, OSError) and err.errno is not None:
             raise
         raise DataError(
-            f"{shown}: not a Parquet file, or damaged or cut off ({str(err).splitlines()[0]}): copy or make it anew, or "
-            "set ingest.source to csv if it is text"
+            f"{shown}: not a Parquet file, or damaged or cut off ({str(err).splitlines()[0]}): copy or make it anew, "
+            "or set ingest.source to csv if it is text"
         ) from err
     # pandas' own metadata would turn a declared column into the index.
     return _plain(table.select(list(columns.declared)).replace_schema_metadata(None))

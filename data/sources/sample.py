@@ -333,11 +333,11 @@ def _rides(seed: int, station: int, calendar: Calendar, weather: Weather, city_m
     kind = KINDS[(station - 1) % len(KINDS)]
     mean = _size(station) * _habits(kind, calendar) * _growth(seed, station, calendar)
     minding = kind.weather * np.where(calendar.changed, WEATHER_AFTER_CHANGE, 1.0)
-    mean = mean * np.exp(minding * _comfort(weather) + city_mood + own_mood)
+    mean = np.asarray(mean * np.exp(minding * _comfort(weather) + city_mood + own_mood))
 
     def counts(generator: np.random.Generator, part: slice) -> Floats:
         surprise = generator.standard_gamma(DISPERSION, part.stop - part.start) / DISPERSION
-        return generator.poisson(mean[part] * surprise).astype(np.float64)
+        return np.asarray(generator.poisson(mean[part] * surprise), np.float64)
 
     return calendar.draw(seed, Purpose.RIDES, station, counts).astype(np.int64)
 

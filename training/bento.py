@@ -1,0 +1,74 @@
+"""Import a registered model into BentoML's store, labelled with its lineage, for `bentoml build` and `bentoml serve`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from data.errors import RegistryError
+from data.forecaster import Forecaster
+from training import tracking
+from training.tracking import Version
+
+MODEL = "bentocast"
+
+
+def import_model(name: str, alias: str) -> tuple[str, bool]:
+    """Import the version that an alias points to, unless it is the newest in the store already.
+
+    Args:
+        name: the registered model's name in MLflow.
+        alias: `champion` or `challenger`.
+
+    Returns:
+        The tag in BentoML's store, and whether it was imported just now.
+
+    Raises:
+        RegistryError: nothing has that alias yet, or MLflow is out of reach.
+        ModelError: what MLflow holds is damaged; the store is as it was.
+    """
+    import bentoml
+
+    tracking.connect()
+    version = tracking.alias(name, alias)
+    if version is None:
+        raise RegistryError(
+            f"no {alias} of {name!r} in MLflow yet: run `dvc repro` to train one; if its gate did not pass, see why in "
+            "out/promote.json and promote it by hand with `python -m training promote --version N --reason TEXT`"
+        )
+    labels = _labels(version)
+    newest = _newest()
+    if newest is not None and {key: newest.info.labels.get(key) for key in labels} == labels:
+        return str(newest.tag), False
+    _verify(version)
+    imported = bentoml.mlflow.import_model(MODEL, f"models:/{name}@{alias}", labels=labels, metadata=dict(version.tags))
+    return str(imported.tag), True
+
+
+def _newest() -> object:
+    import bentoml
+
+    try:
+        return bentoml.models.get(f"{MODEL}:latest")
+    except bentoml.exceptions.NotFound:
+        return None
+
+
+def _labels(version: Version) -> dict[str, str]:
+    """Labels have 63 characters at most."""
+    return {
+        "mlflow_name": version.name,
+        "mlflow_version": version.number,
+        "run_id": version.run_id,
+        "git_commit": version.tags.get("git_commit", "unknown"),
+        "data_hash": version.tags.get("data_hash", "unknown").replace(":", "-"),
+    }
+
+
+def _verify(version: Version) -> None:
+    """Load the model once before the store is touched."""
+    import mlflow.artifacts
+
+    with tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
+        path = mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.number}", dst_path=folder)
+        Forecaster.load(Path(path))

@@ -1,0 +1,159 @@
+"""Stage `promote`: log the model to MLflow, register it as challenger, and make it champion if the gate passes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data import frame, store
+from data.errors import BentocastError, ModelError
+from data.features import Design
+from data.forecaster import CARD_FILE, ONNX_FILE, Forecaster
+from data.panel import Panel
+from data.params import Params
+from data.verdict import Check, Outcome, Verdict
+from training import forecasts as table
+from training import gate, metrics, plots, tracking
+from training.forecasts import Bounds, Forecasts
+from training.tracking import Version
+
+Floats = NDArray[np.float64]
+
+#: Packages whose versions decide what the model computes.
+PACKAGES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx")
+EXAMPLE_ROWS = 5
+
+
+def run(params: Params, panel: Panel, design: Design) -> tuple[Version, Verdict]:
+    """Log, register, judge; promote if the verdict is a pass.
+
+    Raises:
+        RegistryError: MLflow is out of reach; the champion stays.
+    """
+    tracking.connect()
+    forecaster = Forecaster.load(store.MODEL)
+    made, bounds = table.read(store.FORECASTS, design, panel, frame.read_features(store.FEATURES, design))
+    figures = metrics.summary(made, bounds)
+    champion = tracking.alias(params.promote.experiment, tracking.CHAMPION)
+    with tracking.run(params.promote.experiment) as run_id:
+        tags = lineage(run_id)
+        model_uri = _log(params, panel, design, forecaster, made, bounds, figures, tags)
+        verdict = gate.judge(figures, params.promote.gate, _versus(params, panel, made, champion))
+        tracking.log_json(verdict.model_dump(mode="json"), "gate.json")
+        tracking.log({}, {}, {"gate": verdict.outcome})
+        tags = tags | {"gate": verdict.outcome, "gate_reason": str(verdict)[:4_000]}
+        challenger = tracking.register(model_uri, params.promote.experiment, tags)
+    if verdict.passed:
+        tracking.promote(challenger, {"promoted_because": "the gate passed"})
+    return challenger, verdict
+
+
+def lineage(run_id: str) -> dict[str, str]:
+    """Where a model comes from: run, git commit (and whether the tree was clean), DVC's hashes of data and model."""
+    return {
+        "run_id": run_id,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
+        "data_hash": dvc_hash(store.SERIES),
+        "model_hash": dvc_hash(store.MODEL / ONNX_FILE),
+    }
+
+
+def dvc_hash(path: Path) -> str:
+    """The hash by which DVC knows a file."""
+    from dvc_data.hashfile.hash import file_md5
+    from dvc_objects.fs.local import LocalFileSystem
+
+    return f"md5:{file_md5(str(path), LocalFileSystem())}"
+
+
+def _log(
+    params: Params,
+    panel: Panel,
+    design: Design,
+    forecaster: Forecaster,
+    made: Forecasts,
+    bounds: Bounds,
+    figures: dict[str, float],
+    tags: dict[str, str],
+) -> str:
+    trained = json.loads(store.TRAIN_METRICS.read_text())
+    spent = {"backtest": json.loads(store.BACKTEST_METRICS.read_text())["cost"], "train": trained.pop("cost")}
+    cost = {f"cost.{stage}.{name}": value for stage, part in spent.items() for name, value in part.items()}
+    versions = {f"package.{name}": importlib.metadata.version(name) for name in PACKAGES}
+    known = {f"backtest.{name}": value for name, value in figures.items() if np.isfinite(value)}
+    tracking.log(
+        _flat(params.model_dump(mode="json")),
+        known | cost | {f"export.{name}": float(value) for name, value in trained.items()},
+        tags | versions | {"python": platform.python_version()},
+    )
+    steps = metrics.by_step(made, bounds)
+    tracking.log_steps(steps)
+    tracking.log_dataset(store.SERIES, name=params.series.target, digest=tags["data_hash"].removeprefix("md5:"), target="target")
+    importance = dict(_importance())
+    for name, figure in plots.draw(panel, design, made, bounds, steps, importance):
+        tracking.log_figure(figure, name)
+    tracking.log_file(store.FORECASTS, "backtest")
+    example = made.inputs[:EXAMPLE_ROWS]
+    point, spread = forecaster.run(example)
+    answers = {"point": point.astype(np.float32)[:, None], "spread": spread.astype(np.float32)[:, None]}
+    return tracking.log_model(store.MODEL / ONNX_FILE, store.MODEL / CARD_FILE, example, answers)
+
+
+def _versus(params: Params, panel: Panel, made: Forecasts, champion: Version | None) -> Check | None:
+    """Compare with the champion on the challenger's backtest, wherever the champion did not see the answer."""
+    if champion is None:
+        return None
+    try:
+        with tracking.files(champion) as (model, forecasts):
+            theirs = table.champions(forecasts, panel, made)
+            with contextlib.suppress(ModelError):
+                theirs = _after_training(Forecaster.load(model), panel, made, theirs)
+    except BentocastError as err:
+        text = f"champion {champion.number} cannot be compared with: {err.message}"
+        return Check(name="MAE / champion's", outcome=Outcome.INCONCLUSIVE, text=text)
+    horizon = made.actual.shape[1]
+    days = panel.times[made.origins].astype("datetime64[D]").astype(np.int64)
+    errors = (np.abs(part - made.actual).ravel() for part in (made.point, theirs))
+    return gate.compare(*errors, np.repeat(days, horizon), params.promote.gate)
+
+
+def _after_training(champion: Forecaster, panel: Panel, made: Forecasts, theirs: Floats) -> Floats:
+    """Put the champion model's own forecasts where the origin lies after all that it was trained on."""
+    series = champion.card.declaration.series
+    same = series.step_seconds == panel.step_seconds and champion.design.horizon == theirs.shape[1]
+    covariates = {*champion.design.future, *champion.design.past}
+    late = panel.times[made.origins] >= np.datetime64(champion.card.trained_until, "s")
+    late &= panel.age[made.origins] >= champion.design.context - 1
+    if same and covariates <= set(panel.covariates) and late.any():
+        theirs = theirs.copy()
+        theirs[late] = champion.forecast(panel, made.origins[late]).point
+    return theirs
+
+
+def _importance() -> list[tuple[str, float]]:
+    rows = [line.split(",") for line in store.IMPORTANCE.read_text().splitlines()[1:]]
+    return [(name, float(rise)) for name, rise in rows]
+
+
+def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in section.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else "unknown"

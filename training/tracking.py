@@ -1,0 +1,255 @@
+"""MLflow, and nothing else of it anywhere: runs, the registry and its aliases.
+
+Default: SQLite in `mlflow.db` and artifacts in `mlruns/`; `MLFLOW_TRACKING_URI` is honoured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import tempfile
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data.errors import RegistryError
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+CHALLENGER, CHAMPION = "challenger", "champion"
+#: How long an unreachable server may keep a stage waiting.
+CONNECT_SECONDS = 5
+FORECASTS = "backtest/forecasts.parquet"
+
+
+class Version(NamedTuple):
+    """A version in the registry."""
+
+    name: str
+    number: str
+    run_id: str
+    tags: dict[str, str]
+
+
+def connect() -> str:
+    """Point MLflow at its tracking server, once it is known to be there.
+
+    Returns:
+        The address, without credentials.
+
+    Raises:
+        RegistryError: nothing answers at `MLFLOW_TRACKING_URI`.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+    parts = urllib.parse.urlsplit(uri)
+    shown = uri.replace(f"{parts.username}:{parts.password}@", "***@") if parts.password else uri
+    if parts.scheme in ("http", "https"):
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), CONNECT_SECONDS).close()
+        except OSError as err:
+            raise RegistryError(
+                f"MLflow does not answer at {shown} ({err}); start it, or set MLFLOW_TRACKING_URI to one that runs "
+                f"(unset, it is {DEFAULT_URI}); nothing was registered, `dvc repro` goes on from here"
+            ) from err
+    for key, value in {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}.items():
+        os.environ.setdefault(key, value)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    return shown
+
+
+@contextlib.contextmanager
+def run(experiment: str) -> Iterator[str]:
+    """A run, or the one that `mlflow run` has begun; marked failed if the block raises. Gives its id."""
+    import mlflow
+
+    with _named():
+        if "MLFLOW_RUN_ID" not in os.environ:
+            mlflow.set_experiment(experiment)
+        active = mlflow.start_run()
+    with active:
+        yield active.info.run_id
+
+
+def log(params: dict[str, Any], metrics: dict[str, float], tags: dict[str, str]) -> None:
+    """Log flat parameters, metrics and tags of the active run."""
+    import mlflow
+
+    with _named():
+        mlflow.log_params(params)
+        mlflow.log_metrics(metrics)
+        mlflow.set_tags(tags)
+
+
+def log_steps(rows: list[dict[str, float]]) -> None:
+    """Log a metric per step ahead, so that MLflow draws it as a curve."""
+    import mlflow
+
+    with _named():
+        for row in rows:
+            at = int(row["step"])
+            mlflow.log_metrics({f"by_step.{name}": value for name, value in row.items() if name != "step"}, step=at)
+
+
+def log_figure(figure: Any, name: str) -> None:
+    """Log a picture under `plots/`."""
+    import mlflow
+
+    with _named():
+        mlflow.log_figure(figure, f"plots/{name}")
+
+
+def log_file(path: Path, folder: str) -> None:
+    """Log a file as it is."""
+    import mlflow
+
+    with _named():
+        mlflow.log_artifact(str(path), folder)
+
+
+def log_json(content: object, name: str) -> None:
+    """Log a JSON document."""
+    import mlflow
+
+    with _named():
+        mlflow.log_text(json.dumps(content, indent=2), name)
+
+
+def log_dataset(path: Path, *, name: str, digest: str, target: str) -> None:
+    """Log which table the run was trained on: its shape, its schema and DVC's hash of it."""
+    import mlflow
+    import mlflow.data
+    import pandas as pd
+
+    with _named():
+        frame = pd.read_parquet(path)
+        dataset = mlflow.data.from_pandas(frame, source=str(path), name=name, digest=digest[:36], targets=target)
+        mlflow.log_input(dataset, context="training")
+
+
+def log_model(onnx_file: Path, card_file: Path, example: Any, answers: dict[str, Any]) -> str:
+    """Log the ONNX model with its card, signature and input example.
+
+    Args:
+        onnx_file: `model.onnx`.
+        card_file: `forecaster.json`.
+        example: a few input rows, float32.
+        answers: the model's outputs for them, by name.
+
+    Returns:
+        The model's address in MLflow.
+    """
+    import mlflow
+    import mlflow.onnx
+    import onnx
+    from mlflow.models import infer_signature
+
+    with _named():
+        logged = mlflow.onnx.log_model(
+            onnx.load(onnx_file),
+            name="model",
+            signature=infer_signature({"features": example}, answers),
+            input_example={"features": example},
+            pip_requirements=["onnxruntime", "numpy"],
+            extra_files=[str(card_file)],
+            save_as_external_data=False,
+        )
+        return str(logged.model_uri)
+
+
+def register(model_uri: str, name: str, tags: dict[str, str]) -> Version:
+    """Make a new version and give it the alias `challenger`."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    import mlflow
+
+    with _named():
+        client = MlflowClient()
+        with contextlib.suppress(MlflowException):
+            client.create_registered_model(name, description="Forecasts of many time series, by bentocast.")
+        made = mlflow.register_model(model_uri, name, tags=tags)
+        client.set_registered_model_alias(name, CHALLENGER, made.version)
+        return Version(name, str(made.version), str(made.run_id or ""), tags)
+
+
+def alias(name: str, which: str) -> Version | None:
+    """The version that an alias points to, or None."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    with _named():
+        try:
+            found = MlflowClient().get_model_version_by_alias(name, which)
+        except MlflowException as err:
+            if err.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+        return Version(name, str(found.version), str(found.run_id or ""), dict(found.tags))
+
+
+def version(name: str, number: str) -> Version:
+    """A version by its number.
+
+    Raises:
+        RegistryError: there is no such version.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    with _named():
+        try:
+            found = MlflowClient().get_model_version(name, number)
+        except MlflowException as err:
+            raise RegistryError(f"MLflow holds no version {number!r} of {name!r}: see them in `mlflow ui`") from err
+        return Version(name, str(found.version), str(found.run_id or ""), dict(found.tags))
+
+
+def promote(chosen: Version, tags: dict[str, str]) -> None:
+    """Give a version the alias `champion`, and say on it why."""
+    from mlflow import MlflowClient
+
+    with _named():
+        client = MlflowClient()
+        tag(chosen, tags)
+        client.set_registered_model_alias(chosen.name, CHAMPION, chosen.number)
+
+
+def tag(chosen: Version, tags: dict[str, str]) -> None:
+    """Set tags of a version."""
+    from mlflow import MlflowClient
+
+    with _named():
+        for key, value in tags.items():
+            MlflowClient().set_model_version_tag(chosen.name, chosen.number, key, value)
+
+
+@contextlib.contextmanager
+def files(chosen: Version) -> Iterator[tuple[Path, Path]]:
+    """The version's model folder and its backtest's forecasts, downloaded for as long as the block runs."""
+    import mlflow.artifacts
+
+    with tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
+        with _named():
+            model = mlflow.artifacts.download_artifacts(f"models:/{chosen.name}/{chosen.number}", dst_path=f"{folder}/model")
+            forecasts = mlflow.artifacts.download_artifacts(f"runs:/{chosen.run_id}/{FORECASTS}", dst_path=folder)
+        yield Path(model), Path(forecasts)
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    """Say what is out of reach instead of showing MLflow's traceback."""
+    import requests
+    import sqlalchemy.exc
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as err:
+        text = str(err).splitlines()[0][:300]
+        raise RegistryError(f"MLflow failed: {text}; nothing was promoted, `dvc repro` tries again") from err
