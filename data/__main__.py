@@ -32,7 +32,9 @@ def features(config: Params) -> None:
     panel = frame.read(store.SERIES, config.series.step_seconds)
     design = Design(Declaration(series=config.series, features=config.features), scale_floor(panel))
     frame.write_features(store.FEATURES, panel, design)
-    print(f"features: {len(design.origin_columns)} columns, {panel.target.size} rows, {len(design.columns)} model inputs")
+    print(
+        f"features: {len(design.origin_columns)} columns, {panel.target.size} rows, {len(design.columns)} model inputs"
+    )
 
 
 def main(argv: list[str]) -> None:

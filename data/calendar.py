@@ -35,7 +35,7 @@ def compute(name: CalendarName, times: Times) -> Integers:
 
 def _since(times: Times, unit: str) -> NDArray[np.timedelta64]:
     """Time since the last turn of a unit (day, month or year)."""
-    return times - times.astype(f"datetime64[{unit}]").astype(times.dtype)
+    return np.asarray(times - times.astype(f"datetime64[{unit}]").astype(times.dtype))
 
 
 def _days_since(times: Times, unit: str) -> Integers:

@@ -188,7 +188,9 @@ class Design:
         rolling = windows.at(panel.target, origins, self.means, self.spreads)
         back = np.array(self.declaration.features.lags, dtype=np.int64)[:, None] - 1
         scale = np.maximum(scale, self.floor)
-        return np.concatenate([scale, panel.target[origins - back], rolling, *self._ratio_rows(panel, origins, scale[0])])
+        return np.concatenate(
+            [scale, panel.target[origins - back], rolling, *self._ratio_rows(panel, origins, scale[0])]
+        )
 
     def rows(self, panel: Panel, origins: Integers, known: Floats) -> Rows:
         """Input rows of all steps from chosen origins.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 
 from data import gaps, schema, sources
 from data.errors import DataError
 from data.panel import Panel
-from data.params import Params, Series
+from data.params import Gap, Params, Series
 
 Found = dict[str, float | str]
 
@@ -85,16 +87,16 @@ def _between_first_and_last_value(table: pd.DataFrame) -> pd.DataFrame:
     return table[inside].reset_index(drop=True)
 
 
-def _filled(values: np.ndarray, offsets: np.ndarray, rule: gaps.Gap) -> np.ndarray:
+def _filled(values: np.ndarray, offsets: np.ndarray, rule: Gap) -> np.ndarray:
     if not np.isnan(values).any():
         return values
-    parts = [gaps.fill(values[start:stop], rule) for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+    parts = [gaps.fill(values[start:stop], rule) for start, stop in itertools.pairwise(offsets)]
     return np.concatenate(parts)
 
 
 def _backed(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Give a covariate that is missing at a series' start its first known value."""
-    for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
+    for start, stop in itertools.pairwise(offsets):
         if np.isnan(values[start]):
             known = np.flatnonzero(~np.isnan(values[start:stop]))
             if not known.size:

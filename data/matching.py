@@ -16,7 +16,14 @@ Integers = NDArray[np.int64]
 
 
 def means(
-    values: Floats, condition: Floats, rows: Integers, oldest: Integers, *, season: int, lookback: int, counts: Sequence[int]
+    values: Floats,
+    condition: Floats,
+    rows: Integers,
+    oldest: Integers,
+    *,
+    season: int,
+    lookback: int,
+    counts: Sequence[int],
 ) -> Floats:
     """Mean of the newest `count` matches before each row, for several counts at once.
 

@@ -60,7 +60,8 @@ class Panel:
     @cached_property
     def times(self) -> Times:
         """Shape (rows,): the time of each row."""
-        return self.starts[self.series] + (self.age * self.step_seconds).astype("timedelta64[s]")
+        ages = (self.age * self.step_seconds).astype("timedelta64[s]")
+        return np.asarray(self.starts[self.series] + ages)
 
     def until(self, moment: np.datetime64) -> Panel:
         """The rows at or before a moment; series that begin later are left out."""

@@ -5,7 +5,7 @@ Windows are durations (`3h`, `7d`), lags and the horizon are counted in steps of
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -25,7 +25,7 @@ def _duration(text: str) -> str:
 
 def _iso(moment: object) -> object:
     """YAML turns an unquoted date into a date; give its text back."""
-    return moment.isoformat() if isinstance(moment, datetime.date) else moment
+    return moment.isoformat() if isinstance(moment, dt.date) else moment
 
 
 Moment = Annotated[str, BeforeValidator(_iso)]

@@ -153,7 +153,9 @@ def _explain(cases: Any, frame: pd.DataFrame, series: Series) -> str:
         )
     column = series.target if first["column"] == "target" else str(first["column"])
     same = cases[(cases["column"] == first["column"]) & (cases["check"] == first["check"])]
-    places = ", ".join(f"row {int(row['index']) + 1}: {row['failure_case']}" for _, row in same.head(EXAMPLES).iterrows())
+    places = ", ".join(
+        f"row {int(row['index']) + 1}: {row['failure_case']}" for _, row in same.head(EXAMPLES).iterrows()
+    )
     wanted = {
         "finite": "finite numbers, or nothing where a value is missing",
         "nonnegative": "0 or more (params.yaml says series.nonnegative: true)",

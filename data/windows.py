@@ -74,7 +74,7 @@ def over_panel(
         for first, start, stop in _blocks(offsets, longest):
             block = slice(first, stop)
             table = _doubling(values[block], longest, with_deviation=bool(spreads))
-            _write(out[:, start:stop], table, start - first, means, spreads)
+            _write(out[:, start:stop], table, means, spreads)
             for row, length in enumerate([*means, *spreads]):
                 out[row, start:stop][age[start:stop] < length - 1] = np.nan
     return out
@@ -134,8 +134,8 @@ def _doubling(values: Floats, longest: int, *, with_deviation: bool) -> list[Mom
     return table
 
 
-def _write(out: Floats, table: list[Moments], lead: int, means: Sequence[int], spreads: Sequence[int]) -> None:
-    """Fill `out` with the windows that end at row `lead` of the block and later."""
+def _write(out: Floats, table: list[Moments], means: Sequence[int], spreads: Sequence[int]) -> None:
+    """Fill `out`, the last rows of the block, with the windows that end there."""
     rows = out.shape[1]
     for row, length in enumerate([*means, *spreads]):
         window = _window(table, length)

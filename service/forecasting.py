@@ -168,7 +168,7 @@ def _check_clock(forecaster: Forecaster, history: History) -> None:
                 param=f"{history.where}.frequency",
             )
     end = history.start + np.timedelta64(history.values.size * series.step_seconds, "s")
-    if not (EARLIEST <= history.start and end <= LATEST):
+    if not (history.start >= EARLIEST and end <= LATEST):
         raise RequestError(
             f"{history.where}.start_timestamp: the series runs from {history.start} to {end}, "
             f"wanted between {EARLIEST} and {LATEST}",

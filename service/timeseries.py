@@ -6,7 +6,7 @@ they are `past_covariates` and `future_covariates`, as Chronos-2 and AutoGluon h
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import uuid
 from typing import Annotated, Any, Literal
 
@@ -90,7 +90,7 @@ def answer(request: ForecastRequest, forecaster: Forecaster, model: str) -> dict
     frequency = forecaster.card.declaration.series.frequency
     return {
         "id": f"forecast-{uuid.uuid4()}",
-        "created_at": int(datetime.datetime.now(datetime.UTC).timestamp()),
+        "created_at": int(dt.datetime.now(dt.UTC).timestamp()),
         "status": "completed",
         "error": None,
         "model": model,
@@ -152,9 +152,11 @@ def _floats(values: Numbers) -> NDArray[np.float64]:
 def _time(text: str, where: str) -> np.datetime64:
     """The wall time of an ISO 8601 timestamp; an offset is dropped, as it is in training."""
     try:
-        moment = datetime.datetime.fromisoformat(text)
+        moment = dt.datetime.fromisoformat(text)
     except ValueError as err:
-        raise RequestError(f"{where}: got {_short(text)}, wanted ISO 8601 such as 2024-05-01T13:00", param=where) from err
+        raise RequestError(
+            f"{where}: got {_short(text)}, wanted ISO 8601 such as 2024-05-01T13:00", param=where
+        ) from err
     return np.datetime64(moment.replace(tzinfo=None), "s")
 
 

@@ -23,8 +23,12 @@ def backtest(config: Params, _: argparse.Namespace) -> None:
     from training import stages
 
     figures = stages.backtest(config)
-    covered = ", ".join(f"{value:.1%} in {name[9:]} %" for name, value in figures.items() if name.startswith("coverage"))
-    print(f"backtest: MAE {figures['mae']:.4g}, seasonal naive {figures['naive_mae']:.4g} ({figures['mae_ratio']:.3f}x); {covered}")
+    covered = ", ".join(
+        f"{value:.1%} in {name[9:]} %" for name, value in figures.items() if name.startswith("coverage")
+    )
+    print(
+        f"backtest: MAE {figures['mae']:.4g}, seasonal naive {figures['naive_mae']:.4g} ({figures['mae_ratio']:.3f}x); {covered}"
+    )
 
 
 def train(config: Params, _: argparse.Namespace) -> None:
@@ -32,7 +36,9 @@ def train(config: Params, _: argparse.Namespace) -> None:
     from training import stages
 
     figures = stages.train(config)
-    print(f"train: {figures['rows']} rows x {figures['columns']} columns; ONNX within {figures['parity']:.1e} of scikit-learn")
+    print(
+        f"train: {figures['rows']} rows x {figures['columns']} columns; ONNX within {figures['parity']:.1e} of scikit-learn"
+    )
 
 
 def promote(config: Params, asked: argparse.Namespace) -> None:
@@ -51,7 +57,9 @@ def promote(config: Params, asked: argparse.Namespace) -> None:
     version, verdict = promote.run(config, *stages.load(config))
     report = {"version": version.number, "run_id": version.run_id, "champion": verdict.passed}
     atomic.write_text(store.PROMOTE, json.dumps(report | {"verdict": verdict.model_dump(mode="json")}, indent=2) + "\n")
-    print(f"promote: {name} version {version.number} is {'champion' if verdict.passed else 'challenger only'}; gate {verdict}")
+    print(
+        f"promote: {name} version {version.number} is {'champion' if verdict.passed else 'challenger only'}; gate {verdict}"
+    )
     if asked.strict and not verdict.passed:
         raise GateError(f"the gate did not pass, the champion stays: {verdict}")
 

@@ -103,7 +103,7 @@ def naive_season(config: Backtest, design: Design) -> int:
 
 def seasonal_naive(panel: Panel, origins: Integers, horizon: int, season: int) -> Floats:
     """Shape (origins, horizon): the value one season before each target."""
-    return panel.target[origins[:, None] + np.arange(1, horizon + 1) - season]
+    return np.asarray(panel.target[origins[:, None] + np.arange(1, horizon + 1) - season])
 
 
 def scored_origins(design: Design, panel: Panel, fold: Fold, stride: int) -> Integers:
@@ -112,7 +112,7 @@ def scored_origins(design: Design, panel: Panel, fold: Fold, stride: int) -> Int
     usable = design.origins(panel)
     at = steps[usable]
     last = (fold.end - fold.cut).astype(np.int64) // panel.step_seconds - design.horizon
-    return usable[(at >= 0) & (at <= last) & (at % stride == 0)]
+    return np.asarray(usable[(at >= 0) & (at <= last) & (at % stride == 0)])
 
 
 def _one(

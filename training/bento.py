@@ -1,9 +1,10 @@
-"""Import a registered model into BentoML's store, labelled with its lineage, for `bentoml build` and `bentoml serve`."""
+"""Import a registered model into BentoML's store, labelled with its lineage, for `bentoml build` and `serve`."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from data.errors import RegistryError
 from data.forecaster import Forecaster
@@ -45,7 +46,7 @@ def import_model(name: str, alias: str) -> tuple[str, bool]:
     return str(imported.tag), True
 
 
-def _newest() -> object:
+def _newest() -> Any:
     import bentoml
 
     try:

@@ -15,7 +15,7 @@ from data.params import Trees
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Model = HistGradientBoostingRegressor
+
 
 def training_origins(
     design: Design, panel: Panel, max_rows: int, *, among: NDArray[np.bool_] | None = None
@@ -44,10 +44,10 @@ def training_origins(
     week = max(1, 604_800 // panel.step_seconds)
     while math.gcd(stride, week) > 1:
         stride += 1
-    return usable[panel.age[usable] % stride == 0]
+    return np.asarray(usable[panel.age[usable] % stride == 0])
 
 
-def fit(inputs: NDArray[np.float32], target: Floats, trees: Trees, seed: int) -> Model:
+def fit(inputs: NDArray[np.float32], target: Floats, trees: Trees, seed: int) -> HistGradientBoostingRegressor:
     """Fit one model.
 
     Args:
@@ -68,7 +68,8 @@ def fit(inputs: NDArray[np.float32], target: Floats, trees: Trees, seed: int) ->
         early_stopping=False,
         random_state=seed,
     )
-    return model.fit(inputs[known], target[known])
+    model.fit(inputs[known], target[known])
+    return model
 
 
 def actuals(panel: Panel, origins: Integers, horizon: int) -> Floats:

@@ -80,7 +80,7 @@ def threshold_rows(model: HistGradientBoostingRegressor, rows: NDArray[np.float3
     values = np.stack([at, np.nextafter(at, np.float32(-np.inf)), np.nextafter(at, np.float32(np.inf))], axis=1).ravel()
     made = rows[np.arange(values.size) % rows.shape[0]].copy()
     made[np.arange(values.size), np.repeat(splits["feature_idx"], 3)] = values
-    return made
+    return np.asarray(made)
 
 
 def _nodes(model: HistGradientBoostingRegressor) -> np.ndarray:

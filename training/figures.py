@@ -95,9 +95,9 @@ def render(rows: list[Figures]) -> str:
         "| variant | MAE | seasonal naive | in 80 % | in 95 % | ONNX parity (rows) | seconds |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        lines.append(
-            f"| {row.variant} | {row.mae:.2f} | {row.naive_mae:.2f} | {row.coverage[0.8]:.1%} | {row.coverage[0.95]:.1%} "
-            f"| {row.parity:.1e} ({row.parity_rows}) | {row.seconds:.0f} |"
-        )
+    lines.extend(
+        f"| {row.variant} | {row.mae:.2f} | {row.naive_mae:.2f} | {row.coverage[0.8]:.1%} | {row.coverage[0.95]:.1%} "
+        f"| {row.parity:.1e} ({row.parity_rows}) | {row.seconds:.0f} |"
+        for row in rows
+    )
     return "\n".join(lines)

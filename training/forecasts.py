@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def read(path: Path, design: Design, panel: Panel, known: Floats) -> tuple[Forec
     table = pq.read_table(path)
 
     def column(name: str) -> np.ndarray:
-        return table[name].to_numpy().reshape(-1, design.horizon)
+        return np.asarray(table[name]).reshape(-1, design.horizon)
 
     origins = column("origin_row")[:, 0]
     rows = design.rows(panel, origins, known[:, origins])
@@ -97,16 +98,16 @@ def read(path: Path, design: Design, panel: Panel, known: Floats) -> tuple[Forec
     return forecasts, {float(level) / 100: (column(f"low_{level}"), column(f"high_{level}")) for level in levels}
 
 
-def champions(path: Path, panel: Panel, forecasts: Forecasts) -> Floats:
+def matched(path: Path, panel: Panel, forecasts: Forecasts) -> Floats:
     """Shape (origins, horizon): another backtest's forecasts of the same series, origins and steps, else NaN."""
-    table = pq.read_table(path, columns=["series_id", "origin", "step", "point"])
-    ids = table["series_id"].to_pylist()
-    times = table["origin"].to_numpy().astype("datetime64[s]").astype(np.int64)
-    steps, points = table["step"].to_numpy(), table["point"].to_numpy()
-    found = {key: point for key, point in zip(zip(ids, times, steps, strict=True), points, strict=True)}
-    names = [panel.ids[place] for place in panel.series[forecasts.origins]]
-    origins = panel.times[forecasts.origins].astype(np.int64)
-    horizon = forecasts.actual.shape[1]
-    return np.array(
-        [[found.get((name, time, step), np.nan) for step in range(1, horizon + 1)] for name, time in zip(names, origins, strict=True)]
-    ).reshape(-1, horizon)
+    keys = ["series_id", "origin", "step"]
+    theirs = pd.read_parquet(path, columns=[*keys, "point"]).astype({"series_id": "str"})
+    origins, horizon = forecasts.actual.shape
+    ours = pd.DataFrame(
+        {
+            "series_id": np.repeat([panel.ids[place] for place in panel.series[forecasts.origins]], horizon),
+            "origin": np.repeat(panel.times[forecasts.origins], horizon),
+            "step": np.tile(np.arange(1, horizon + 1), origins),
+        }
+    )
+    return ours.merge(theirs, on=keys, how="left")["point"].to_numpy(np.float64).reshape(origins, horizon)

@@ -66,9 +66,7 @@ def bounds(
     forecasts: Forecasts, spreads: Floats, calibration: Calibration, level: float, *, nonnegative: bool
 ) -> tuple[Floats, Floats]:
     """Lower and upper end of the central interval that holds `level` of the actuals."""
-    low, high = (
-        forecasts.point + spreads * calibration.at(edge) for edge in ((1 - level) / 2, (1 + level) / 2)
-    )
+    low, high = (forecasts.point + spreads * calibration.at(edge) for edge in ((1 - level) / 2, (1 + level) / 2))
     return (np.maximum(low, 0.0), np.maximum(high, 0.0)) if nonnegative else (low, high)
 
 
@@ -86,6 +84,8 @@ def rolling_bounds(
         now = forecasts.take(own)
         spreads = spread(fit_spread(before, train), now)
         for level in levels:
-            for whole, part in zip(made[level], bounds(now, spreads, calibration, level, nonnegative=nonnegative), strict=True):
+            for whole, part in zip(
+                made[level], bounds(now, spreads, calibration, level, nonnegative=nonnegative), strict=True
+            ):
                 whole[own] = part
     return made

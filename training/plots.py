@@ -17,7 +17,12 @@ DAYS_SHOWN = 7
 
 
 def draw(
-    panel: Panel, design: Design, forecasts: Forecasts, bounds: Bounds, steps: list[dict[str, float]], importance: dict[str, float]
+    panel: Panel,
+    design: Design,
+    forecasts: Forecasts,
+    bounds: Bounds,
+    steps: list[dict[str, float]],
+    importance: dict[str, float],
 ) -> Iterator[tuple[str, Figure]]:
     """Each picture with its file name."""
     mpl.use("Agg")
@@ -30,18 +35,30 @@ def draw(
 def _forecast(panel: Panel, design: Design, forecasts: Forecasts, bounds: Bounds) -> Figure:
     """The last week of the last fold, for up to three series: day-ahead forecasts put end to end."""
     last = forecasts.fold == forecasts.fold.max()
-    volume = np.array([np.nansum(forecasts.actual[last & (panel.series[forecasts.origins] == i)]) for i in range(len(panel))])
+    volume = np.array(
+        [np.nansum(forecasts.actual[last & (panel.series[forecasts.origins] == i)]) for i in range(len(panel))]
+    )
     shown = np.argsort(-volume)[:3]
     figure = Figure(figsize=(11, 2.6 * len(shown)), layout="constrained")
     for axes, series in zip(np.atleast_1d(figure.subplots(len(shown), 1)), shown, strict=True):
         own = np.flatnonzero(last & (panel.series[forecasts.origins] == series))
-        picked = _end_to_end(forecasts.origins[own], design.horizon)[-max(1, DAYS_SHOWN * 86_400 // (design.horizon * panel.step_seconds)) :]
+        picked = _end_to_end(forecasts.origins[own], design.horizon)[
+            -max(1, DAYS_SHOWN * 86_400 // (design.horizon * panel.step_seconds)) :
+        ]
         rows = own[picked]
         at = (forecasts.origins[rows][:, None] + np.arange(1, design.horizon + 1)).ravel()
         times = panel.times[at]
         for level, (low, high) in sorted(bounds.items(), reverse=True):
             alpha = 0.15 if level > 0.9 else 0.25
-            axes.fill_between(times, low[rows].ravel(), high[rows].ravel(), color=BAND, alpha=alpha, lw=0, label=f"{level:.0%} interval")
+            axes.fill_between(
+                times,
+                low[rows].ravel(),
+                high[rows].ravel(),
+                color=BAND,
+                alpha=alpha,
+                lw=0,
+                label=f"{level:.0%} interval",
+            )
         axes.plot(times, forecasts.naive[rows].ravel(), color=NAIVE, lw=1, label="seasonal naive")
         axes.plot(times, forecasts.point[rows].ravel(), color=MODEL, lw=1.6, label="forecast")
         axes.plot(times, forecasts.actual[rows].ravel(), color=INK, lw=1, label="actual")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -69,10 +70,7 @@ def lineage(run_id: str) -> dict[str, str]:
 
 def dvc_hash(path: Path) -> str:
     """The hash by which DVC knows a file."""
-    from dvc_data.hashfile.hash import file_md5
-    from dvc_objects.fs.local import LocalFileSystem
-
-    return f"md5:{file_md5(str(path), LocalFileSystem())}"
+    return f"md5:{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}"
 
 
 def _log(
@@ -97,7 +95,9 @@ def _log(
     )
     steps = metrics.by_step(made, bounds)
     tracking.log_steps(steps)
-    tracking.log_dataset(store.SERIES, name=params.series.target, digest=tags["data_hash"].removeprefix("md5:"), target="target")
+    tracking.log_dataset(
+        store.SERIES, name=params.series.target, digest=tags["data_hash"].removeprefix("md5:"), target="target"
+    )
     importance = dict(_importance())
     for name, figure in plots.draw(panel, design, made, bounds, steps, importance):
         tracking.log_figure(figure, name)
@@ -114,7 +114,7 @@ def _versus(params: Params, panel: Panel, made: Forecasts, champion: Version | N
         return None
     try:
         with tracking.files(champion) as (model, forecasts):
-            theirs = table.champions(forecasts, panel, made)
+            theirs = table.matched(forecasts, panel, made)
             with contextlib.suppress(ModelError):
                 theirs = _after_training(Forecaster.load(model), panel, made, theirs)
     except BentocastError as err:
@@ -122,8 +122,8 @@ def _versus(params: Params, panel: Panel, made: Forecasts, champion: Version | N
         return Check(name="MAE / champion's", outcome=Outcome.INCONCLUSIVE, text=text)
     horizon = made.actual.shape[1]
     days = panel.times[made.origins].astype("datetime64[D]").astype(np.int64)
-    errors = (np.abs(part - made.actual).ravel() for part in (made.point, theirs))
-    return gate.compare(*errors, np.repeat(days, horizon), params.promote.gate)
+    ours, champions = (np.abs(part - made.actual).ravel() for part in (made.point, theirs))
+    return gate.compare(ours, champions, np.repeat(days, horizon), params.promote.gate)
 
 
 def _after_training(champion: Forecaster, panel: Panel, made: Forecasts, theirs: Floats) -> Floats:

@@ -16,7 +16,8 @@ from data.forecaster import save
 from data.panel import Panel
 from data.params import Params
 from training import backtest as backtesting
-from training import cost, forecasts, intervals, metrics, train as training
+from training import cost, forecasts, intervals, metrics
+from training import train as training
 
 
 def load(params: Params) -> tuple[Panel, Design]:

@@ -164,10 +164,9 @@ def log_model(onnx_file: Path, card_file: Path, example: Any, answers: dict[str,
 
 def register(model_uri: str, name: str, tags: dict[str, str]) -> Version:
     """Make a new version and give it the alias `challenger`."""
+    import mlflow
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
-
-    import mlflow
 
     with _named():
         client = MlflowClient()
@@ -236,7 +235,9 @@ def files(chosen: Version) -> Iterator[tuple[Path, Path]]:
 
     with tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
         with _named():
-            model = mlflow.artifacts.download_artifacts(f"models:/{chosen.name}/{chosen.number}", dst_path=f"{folder}/model")
+            model = mlflow.artifacts.download_artifacts(
+                f"models:/{chosen.name}/{chosen.number}", dst_path=f"{folder}/model"
+            )
             forecasts = mlflow.artifacts.download_artifacts(f"runs:/{chosen.run_id}/{FORECASTS}", dst_path=folder)
         yield Path(model), Path(forecasts)
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 from data.errors import ModelError
 from data.features import Design
@@ -14,8 +15,8 @@ from data.forecaster import Bins, Card, Reference
 from data.panel import Panel
 from data.params import Params
 from training import estimator, export, intervals
-from training.forecasts import Forecasts
 from training.export import Parity
+from training.forecasts import Forecasts
 
 Floats = NDArray[np.float64]
 
@@ -99,7 +100,9 @@ def _bins(values: NDArray[np.floating]) -> Bins:
     return Bins(edges=tuple(map(float, edges)), shares=tuple(map(float, shares)))
 
 
-def _importance(design: Design, model: estimator.Model, forecasts: Forecasts, seed: int) -> dict[str, float]:
+def _importance(
+    design: Design, model: HistGradientBoostingRegressor, forecasts: Forecasts, seed: int
+) -> dict[str, float]:
     """Permutation importance on the backtest's rows: the rise of the scaled absolute error, largest first."""
     draw = np.random.default_rng(seed)
     actual = (forecasts.actual / forecasts.scale[:, None]).ravel()

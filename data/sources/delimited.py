@@ -49,7 +49,9 @@ def parse(stream: IO[bytes], suffix: str, shown: str, columns: Columns) -> pa.Ta
         DataError: it is empty, damaged, no CSV or no UTF-8, or a column or field is missing.
     """
     try:
-        header = _header(_unpacked(stream, suffix, shown), shown)
+        # Kept until the end: an unpacking stream closes the file under it when it is let go.
+        first = _unpacked(stream, suffix, shown)
+        header = _header(first, shown)
         _is_separated_by_commas(header, shown)
         columns.require(header, shown)
         stream.seek(0)

@@ -88,7 +88,9 @@ def test_sample_with_a_later_end_keeps_all_earlier_rows(
     ends = [start + dt.timedelta(hours=count) for count in (hours, hours + more)]
     regime = None if change is None else (start + dt.timedelta(hours=change)).isoformat()
     short, long = (
-        sample.generate(Sample(stations=4, start=start.isoformat(), end=end.isoformat(), seed=seed, regime_change=regime))
+        sample.generate(
+            Sample(stations=4, start=start.isoformat(), end=end.isoformat(), seed=seed, regime_change=regime)
+        )
         for end in ends
     )
     pd.testing.assert_frame_equal(short, up_to(long, ends[0]), check_exact=True)
@@ -98,7 +100,8 @@ def test_sample_with_a_later_end_keeps_all_earlier_rows(
 @given(stations=st.integers(1, 9), more=st.integers(1, 9), seed=st.integers(0, 1000))
 def test_sample_with_more_stations_keeps_the_others(stations: int, more: int, seed: int) -> None:
     few, many = (
-        sample.generate(Sample(stations=count, end="2023-04-30T23:00", seed=seed)) for count in (stations, stations + more)
+        sample.generate(Sample(stations=count, end="2023-04-30T23:00", seed=seed))
+        for count in (stations, stations + more)
     )
     kept = many[many["station"].isin(few["station"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(few, kept, check_exact=True)
@@ -146,7 +149,9 @@ def test_sample_has_rows_for_hours_without_rides(city: pd.DataFrame) -> None:
 
 def test_sample_grows_over_time(city: pd.DataFrame) -> None:
     old = city[~city["station"].isin(["s04", "s08", "s12"])]
-    assert 1.03 < old[old["hour"].dt.year == 2024]["rides"].mean() / old[old["hour"].dt.year == 2023]["rides"].mean() < 1.4
+    assert (
+        1.03 < old[old["hour"].dt.year == 2024]["rides"].mean() / old[old["hour"].dt.year == 2023]["rides"].mean() < 1.4
+    )
 
 
 def test_sample_has_fewer_rides_in_rain_and_cold(city: pd.DataFrame) -> None:
