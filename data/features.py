@@ -17,13 +17,14 @@ serving), which agree to the last bit.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data import calendar, durations, matching, windows
+from data import calendar, durations, windows
 from data.errors import ConfigError
+from data.matching import Matcher
 from data.panel import Panel
 from data.params import CalendarName, Features, MatchedMeans, Section, Series
 
@@ -32,10 +33,6 @@ Integers = NDArray[np.int64]
 
 #: The scale's floor, as a share of the panel's average size of the target.
 FLOOR_SHARE = 1e-3
-#: Added to both sides of a ratio of levels, as a share of the scale, so that a quiet hour does not blow it up.
-RATIO_FLOOR = 0.02
-#: Rows of a panel whose matches are looked up at a time, to bound memory.
-MATCH_ROWS = 1 << 18
 
 
 class Declaration(Section):
@@ -94,20 +91,13 @@ class Design:
         self.seasonal_means = [
             (self._known_lag("seasonal_means", season), count) for season, count in features.seasonal_means.items()
         ]
-        self.matched = features.matched_means
-        if self.matched:
-            self._check_match(self.matched)
-            self.match_season = self._known_lag("matched_means.season", self.matched.season)
-            self.match_lookback = self._steps("matched_means.lookback", self.matched.lookback)
-            self.ratios = [self._steps("matched_means.ratios", window) for window in self.matched.ratios]
-        else:
-            self.ratios = []
+        self.matcher = self._matcher(features.matched_means) if features.matched_means else None
 
     @cached_property
     def context(self) -> int:
         """Values of the history that the features need, counted back from the origin."""
         seasonal = [*self.seasonal_lags, *(season * count for season, count in self.seasonal_means)]
-        matched = [self.match_lookback + max(self.ratios, default=0)] if self.matched else []
+        matched = [self.matcher.context] if self.matcher else []
         lags = self.declaration.features.lags
         return max(1, self.scale_steps, *lags, *self.means, *self.spreads, *seasonal, *matched)
 
@@ -120,10 +110,8 @@ class Design:
     @cached_property
     def past(self) -> tuple[str, ...]:
         """Covariates whose history is looked at: all declared `past`, and the one that values are matched on."""
-        used = self.declaration.features.covariates == "use"
-        latest = self.declaration.series.covariates.past if used else ()
-        matched = (self.matched.match,) if self.matched and self.matched.match in self.future else ()
-        return latest + matched
+        matched = (self.matcher.match,) if self.matcher and self.matcher.match in self.future else ()
+        return self._latest + matched
 
     @cached_property
     def origin_columns(self) -> tuple[str, ...]:
@@ -134,7 +122,7 @@ class Design:
             *(f"lag_{lag}" for lag in features.lags),
             *(f"mean_{window}" for window in features.moving_averages),
             *(f"spread_{window}" for window in features.rolling_spread),
-            *(f"ratio_{window}" for window in (self.matched.ratios if self.matched else ())),
+            *(f"ratio_{window}" for window in (features.matched_means.ratios if features.matched_means else ())),
         )
 
     @cached_property
@@ -148,7 +136,7 @@ class Design:
             *(Column(f"past_{name}", "origin", "its value at the origin") for name in self._latest),
             *(Column(f"seasonal_lag_{lag}", "ahead", season) for lag in features.seasonal_lags),
             *(Column(f"seasonal_mean_{lag}_x{n}", "ahead", season) for lag, n in features.seasonal_means.items()),
-            *(Column(f"matched_mean_{n}", "ahead", season) for n in (self.matched.counts if self.matched else ())),
+            *(Column(f"matched_mean_{n}", "ahead", season) for n in (self.matcher.counts if self.matcher else ())),
             *(Column(name, "ahead", "calendar") for name in features.calendar),
             *(Column(f"future_{name}", "ahead", "declared known ahead") for name in self.future),
         )
@@ -172,7 +160,8 @@ class Design:
             lags[row, back:] = panel.target[: panel.target.size - back]
             lags[row, panel.age < back] = np.nan
         scale = np.maximum(scale, self.floor)
-        return np.concatenate([scale, lags, rolling, *self._ratio_table(panel, scale[0])])
+        ratios = [self.matcher.ratio_table(panel, scale[0])] if self.matcher else []
+        return np.concatenate([scale, lags, rolling, *ratios])
 
     def origin_rows(self, panel: Panel, origins: Integers) -> Floats:
         """The same numbers as `origin_table`, bit for bit, for chosen origins only.
@@ -188,9 +177,8 @@ class Design:
         rolling = windows.at(panel.target, origins, self.means, self.spreads)
         back = np.array(self.declaration.features.lags, dtype=np.int64)[:, None] - 1
         scale = np.maximum(scale, self.floor)
-        return np.concatenate(
-            [scale, panel.target[origins - back], rolling, *self._ratio_rows(panel, origins, scale[0])]
-        )
+        ratios = [self.matcher.ratio_rows(panel, origins, scale[0])] if self.matcher else []
+        return np.concatenate([scale, panel.target[origins - back], rolling, *ratios])
 
     def rows(self, panel: Panel, origins: Integers, known: Floats) -> Rows:
         """Input rows of all steps from chosen origins.
@@ -206,7 +194,7 @@ class Design:
         inputs = np.empty((len(self.columns), origins.size, self.horizon), dtype=np.float32)
         out = iter(inputs)
         next(out)[:] = ahead
-        levels = known.shape[0] - len(self.ratios)
+        levels = known.shape[0] - (len(self.matcher.ratios) if self.matcher else 0)
         for values in known[1:levels]:
             next(out)[:] = (values / scale)[:, None]
         for values in known[levels:]:
@@ -221,8 +209,8 @@ class Design:
             for turn in range(2, count + 1):
                 total = total + panel.target[target - turn * lag]
             next(out)[:] = total / count / scale[:, None]
-        if self.matched:
-            for values in self._matches(panel, target, self.matched.counts):
+        if self.matcher:
+            for values in self.matcher.at(panel, target):
                 next(out)[:] = values / scale[:, None]
         times = panel.times[origins][:, None] + (ahead * panel.step_seconds).astype("timedelta64[s]")
         for name in self.declaration.features.calendar:
@@ -241,55 +229,22 @@ class Design:
         used = self.declaration.features.covariates == "use"
         return self.declaration.series.covariates.past if used else ()
 
-    def _condition(self, panel: Panel) -> Floats:
-        """Shape (rows,): what values are matched on."""
-        assert self.matched is not None
-        if self.matched.match in self.future:
-            return panel.covariates[self.matched.match]
-        return calendar.compute(cast("CalendarName", self.matched.match), panel.times).astype(np.float64)
-
-    def _matches(self, panel: Panel, rows: Integers, counts: tuple[int, ...]) -> Floats:
-        return matching.means(
-            panel.target,
-            self._condition(panel),
-            rows,
-            panel.offsets[:-1][panel.series[rows]],
-            season=self.match_season,
-            lookback=self.match_lookback,
-            counts=counts,
-        )
-
-    def _ratio_table(self, panel: Panel, scale: Floats) -> list[Floats]:
-        """The level over each window against what the matched means expected, at every row."""
-        if not self.matched or not self.ratios:
-            return []
-        expected = np.empty(panel.target.size)
-        for start in range(0, panel.target.size, MATCH_ROWS):
-            rows = np.arange(start, min(start + MATCH_ROWS, panel.target.size))
-            expected[rows] = self._matches(panel, rows, (self.matched.ratio_count,))[0]
-        above = windows.over_panel(panel.target, panel.offsets, self.ratios)
-        below = windows.over_panel(expected, panel.offsets, self.ratios)
-        return [_ratio(above, below, scale)]
-
-    def _ratio_rows(self, panel: Panel, origins: Integers, scale: Floats) -> list[Floats]:
-        """The same as `_ratio_table`, at chosen rows."""
-        if not self.matched or not self.ratios:
-            return []
-        span = max(self.ratios)
-        rows = origins[:, None] + np.arange(1 - span, 1)
-        expected = self._matches(panel, rows, (self.matched.ratio_count,))[0].ravel()
-        ends = np.arange(1, origins.size + 1) * span - 1
-        above = windows.at(panel.target, origins, self.ratios)
-        return [_ratio(above, windows.at(expected, ends, self.ratios), scale)]
-
-    def _check_match(self, matched: MatchedMeans) -> None:
+    def _matcher(self, declared: MatchedMeans) -> Matcher:
         choices = [*self.future, *get_args(CalendarName)]
-        if matched.match not in choices:
+        if declared.match not in choices:
             raise ConfigError(
-                f"params.yaml: features.matched_means.match: got {matched.match!r}, which is not known at the target's "
+                f"params.yaml: features.matched_means.match: got {declared.match!r}, which is not known at the target's "
                 f"time, wanted one of {', '.join(choices)}",
                 param="features.matched_means.match",
             )
+        return Matcher(
+            match=declared.match,
+            season=self._known_lag("matched_means.season", declared.season),
+            lookback=self._steps("matched_means.lookback", declared.lookback),
+            counts=declared.counts,
+            ratios=tuple(self._steps("matched_means.ratios", window) for window in declared.ratios),
+            ratio_count=declared.ratio_count,
+        )
 
     def _steps(self, key: str, duration: str) -> int:
         try:
@@ -318,8 +273,3 @@ class Design:
                 param=f"features.{key}",
             )
         return steps
-
-
-def _ratio(above: Floats, below: Floats, scale: Floats) -> Floats:
-    floor = RATIO_FLOOR * scale
-    return (above + floor) / (below + floor)

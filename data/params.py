@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -43,8 +43,8 @@ CalendarName = Literal[
     "month",
     "is_weekend",
 ]
-#: Names that the series frame keeps for itself.
-RESERVED = frozenset({"series_id", "timestamp", "target", "observed"})
+#: Names that the series frame and the calendar keep for themselves.
+RESERVED = frozenset({"series_id", "timestamp", "target", "observed", *get_args(CalendarName)})
 
 
 class Section(BaseModel):
@@ -99,7 +99,9 @@ class Series(Section):
             raise ValueError(f"column {twice[0]!r} is named twice, wanted each column in one role")
         kept = sorted(RESERVED & set(self.covariates.names))
         if kept:
-            raise ValueError(f"covariate {kept[0]!r} has a name the series frame keeps for itself, rename the column")
+            raise ValueError(
+                f"covariate {kept[0]!r} has a name that is kept for the series frame or the calendar, rename the column"
+            )
         return self
 
 

@@ -22,11 +22,12 @@ def read(series: Series, ingest: Ingest) -> pd.DataFrame:
     from data.sources import sample, table, uci_bike_sharing
 
     columns = Columns.of(series)
-    if ingest.source == "csv" or ingest.source == "parquet":
-        return table.read(ingest.path, ingest.source, columns)
-    if ingest.source == "sample":
-        frame = sample.generate(ingest.sample)
-    else:
-        frame = uci_bike_sharing.read(ingest.uci_bike_sharing)
+    match ingest.source:
+        case "csv" | "parquet" as kind:
+            return table.read(ingest.path, kind, columns)
+        case "sample":
+            frame = sample.generate(ingest.sample)
+        case "uci-bike-sharing":
+            frame = uci_bike_sharing.read(ingest.uci_bike_sharing)
     columns.require(list(frame.columns), f"source {ingest.source!r}")
     return frame

@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def zipped(**members: str) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, text in members.items():
-            archive.writestr(name.replace("__", "/"), text)
+            archive.writestr(name, text)
     return content.getvalue()
 
 
@@ -158,7 +158,7 @@ def test_csv_is_unpacked_by_its_suffix(suffix: str) -> None:
         "gz": gzip.compress(CSV[:60].encode()) + gzip.compress(CSV[60:].encode()),
         "bz2": bz2.compress(CSV.encode()),
         "zst": pa.Codec("zstd").compress(CSV.encode(), asbytes=True),
-        "zip": zipped(**{"in__side.csv": CSV, "__MACOSX__side.csv": "x"}),
+        "zip": zipped(**{"inside/rides.csv": CSV, "__MACOSX/rides.csv": "x"}),
     }[suffix.lower()]
     pd.testing.assert_frame_equal(table.read(csv(f"rides.csv.{suffix}", packed), "csv", COLUMNS), FRAME)
 
@@ -272,7 +272,11 @@ def test_csv_binary_rubbish_is_no_header() -> None:
 
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "zst"])
 def test_csv_cut_off_archive(suffix: str) -> None:
-    packed = {"gz": gzip.compress, "bz2": bz2.compress, "zst": lambda b: pa.Codec("zstd").compress(b, asbytes=True)}
+    packed: dict[str, Callable[[bytes], bytes]] = {
+        "gz": gzip.compress,
+        "bz2": bz2.compress,
+        "zst": lambda b: pa.Codec("zstd").compress(b, asbytes=True),
+    }
     content = packed[suffix](CSV.encode() + os.urandom(500).hex().encode())
     message = refused(DataError, csv(f"rides.csv.{suffix}", content[: len(content) // 2])).message
     assert message.startswith(f"rides.csv.{suffix}: the compressed file is damaged or cut off (")
@@ -307,7 +311,9 @@ def test_parquet_gives_an_index_back_as_a_column() -> None:
 
 def test_parquet_spells_out_categories_and_makes_flags_and_decimals_numbers() -> None:
     frame = FRAME.assign(
-        station=FRAME["station"].astype("category"), holiday=[True, False], rain=[Decimal("1.5"), Decimal("0.5")]
+        station=FRAME["station"].astype("category"),
+        holiday=[True, False],
+        rain=pd.Series([Decimal("1.5"), Decimal("0.5")], dtype=object),
     )
     got = table.read(parquet("rides.parquet", frame), "parquet", COLUMNS)
     assert got["station"].tolist() == ["007", "NA"]
@@ -435,27 +441,26 @@ def test_file_without_permission() -> None:
 PERMISSION = "ingest.path: {!r} must not be read (permission denied): check the file's rights, or the credentials"
 
 
+FAULTS = {
+    "denied": PermissionError("Access Denied"),
+    "gone": FileNotFoundError("gone"),
+    "slow": TimeoutError(),
+    "odd": RuntimeError("no luck with failing://me:hunter2@host/odd?sig=hunter2\nsecond line"),
+    "silent": RuntimeError(),
+}
+
+
 class Failing(fsspec.AbstractFileSystem):  # type: ignore[misc]
     """A remote system of which every file fails with the fault that its name calls for."""
 
     protocol = "failing"
     cachable = False
-    faults = {
-        "denied": PermissionError("Access Denied"),
-        "gone": FileNotFoundError("gone"),
-        "slow": TimeoutError(),
-        "odd": RuntimeError("no luck with failing://me:secret@host/odd?sig=secret\nsecond line"),
-        "silent": RuntimeError(),
-    }
 
-    def isdir(self, path: str) -> bool:
-        return False
+    def info(self, path: str, **_: object) -> dict[str, object]:
+        return {"name": path, "type": "file", "size": 1}
 
-    def exists(self, path: str, **kwargs: object) -> bool:
-        return True
-
-    def cat_file(self, path: str, start: object = None, end: object = None, **kwargs: object) -> bytes:
-        raise self.faults[path.rsplit("/", 1)[-1]]
+    def cat_file(self, path: str, **_: object) -> bytes:
+        raise FAULTS[path.rsplit("/", 1)[-1]]
 
 
 @pytest.mark.parametrize(
@@ -473,14 +478,13 @@ class Failing(fsspec.AbstractFileSystem):  # type: ignore[misc]
 )
 def test_remote_faults_are_told_without_secrets(name: str, wanted: str) -> None:
     fsspec.register_implementation("failing", Failing, clobber=True)
-    with pytest.raises(SourceError) as caught:
-        table.read(f"failing://me:secret@host/{name}", "csv", COLUMNS)
-    assert caught.value.message == f"ingest.path: 'failing://***@host/{name}' {wanted}"
-    assert "secret" not in "".join(traceback.format_exception(caught.value)).replace("me:secret@host/{name}", "")
+    error = refused(SourceError, f"failing://me:hunter2@host/{name}")
+    assert error.message == f"ingest.path: 'failing://***@host/{name}' {wanted}"
+    assert "hunter2" not in "".join(traceback.format_exception(error)).replace("failing://me:hunter2@host/{name}", "")
 
 
 def test_unknown_protocol() -> None:
-    assert refused(SourceError, "s4://me:secret@bucket/rides.csv").message == (
+    assert refused(SourceError, "s4://me:hunter2@bucket/rides.csv").message == (
         "ingest.path: 's4://***@bucket/rides.csv' has the unknown protocol 's4', wanted a path or one that fsspec knows, "
         "such as s3://, gs://, abfs:// or https://"
     )
@@ -543,7 +547,7 @@ def web(answers: dict[str, tuple[int, bytes]]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
