@@ -1,17 +1,17 @@
-"""`python -m data`: the stages of this room, as DVC runs them."""
+"""`python -m data`: the stages of this room, as DVC runs them, and a request to try the service with."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from pathlib import Path
 
 from data import atomic, command, params, store
-from data.params import Params
+from data.params import PARAMS, Params
 
 
-def ingest(config: Params) -> None:
+def ingest(config: Params, _: argparse.Namespace) -> None:
     """Read the source, check it, fill its gaps: writes out/series.parquet and out/ingest.json."""
     from data import frame, ingest
 
@@ -24,7 +24,7 @@ def ingest(config: Params) -> None:
     )
 
 
-def features(config: Params) -> None:
+def features(config: Params, _: argparse.Namespace) -> None:
     """Compute everything known at each origin: writes out/features.parquet."""
     from data import frame
     from data.features import Declaration, Design, scale_floor
@@ -37,14 +37,28 @@ def features(config: Params) -> None:
     )
 
 
+def example(config: Params, asked: argparse.Namespace) -> None:
+    """Print a request for the service: the last horizon of the table's series, to be forecast again."""
+    from data import example, frame
+
+    panel = frame.read(store.SERIES, config.series.step_seconds)
+    print(json.dumps(example.request(config, panel, asked.series)))
+
+
 def main(argv: list[str]) -> None:
-    """Run one stage."""
-    parser = argparse.ArgumentParser(prog="python -m data", description="From a user's table to features.")
-    stages = parser.add_subparsers(dest="stage", required=True)
-    runs: dict[str, Callable[[Params], None]] = {"ingest": ingest, "features": features}
-    for name, run in runs.items():
-        stages.add_parser(name, help=run.__doc__, description=run.__doc__)
-    runs[parser.parse_args(argv).stage](params.load())
+    """Run one command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data",
+        description="From a user's table to features.",
+        epilog="`dvc repro` runs ingest and features, and only when something changed.",
+    )
+    parser.add_argument("--params", type=Path, default=PARAMS, help="configuration (default: %(default)s)")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    runs = {"ingest": ingest, "features": features, "example": example}
+    made = {name: commands.add_parser(name, help=run.__doc__, description=run.__doc__) for name, run in runs.items()}
+    made["example"].add_argument("series", nargs="*", help="names of series (default: the first one)")
+    asked = parser.parse_args(argv)
+    runs[asked.command](params.load(asked.params), asked)
 
 
 if __name__ == "__main__":

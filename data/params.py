@@ -211,6 +211,8 @@ class Train(Section):
     """
 
     max_rows: int = Field(ge=1_000)
+    #: Age at which an error of the backtest counts half in the calibration of the intervals.
+    half_life: Duration = "28d"
     seed: int = Field(default=0, ge=0)
     point: Trees = Trees()
     spread: Trees = Trees(max_iter=100, max_leaf_nodes=15, min_samples_leaf=100)

@@ -138,6 +138,7 @@ def _one(
     return Forecasts(
         fold=np.full(scored.size, number),
         origins=scored,
+        times=panel.times[scored],
         inputs=test.inputs,
         scale=test.scale,
         actual=estimator.actuals(panel, scored, design.horizon),

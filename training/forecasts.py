@@ -18,6 +18,7 @@ from data.panel import Panel
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Times = NDArray[np.datetime64]
 #: Lower and upper ends of intervals by level, each of shape (origins, horizon).
 Bounds = dict[float, tuple[Floats, Floats]]
 
@@ -29,6 +30,7 @@ class Forecasts:
     Attributes:
         fold: shape (origins,), which cut each belongs to, oldest first.
         origins: shape (origins,), rows of the panel.
+        times: shape (origins,), datetime64[s], the time of each origin.
         inputs: shape (origins * horizon, columns), the model's input.
         scale: shape (origins,).
         actual: shape (origins, horizon), NaN where nothing was observed.
@@ -38,6 +40,7 @@ class Forecasts:
 
     fold: Integers
     origins: Integers
+    times: Times
     inputs: NDArray[np.float32]
     scale: Floats
     actual: Floats
@@ -49,7 +52,8 @@ class Forecasts:
         horizon = self.actual.shape[1]
         inputs = self.inputs.reshape(rows.size, horizon, -1)[rows].reshape(-1, self.inputs.shape[1])
         parts = (self.scale, self.actual, self.point, self.naive)
-        return Forecasts(self.fold[rows], self.origins[rows], inputs, *(part[rows] for part in parts))
+        keys = (self.fold[rows], self.origins[rows], self.times[rows])
+        return Forecasts(*keys, inputs, *(part[rows] for part in parts))
 
 
 def write(path: Path, panel: Panel, forecasts: Forecasts, bounds: Bounds) -> None:
@@ -88,6 +92,7 @@ def read(path: Path, design: Design, panel: Panel, known: Floats) -> tuple[Forec
     forecasts = Forecasts(
         fold=column("fold")[:, 0],
         origins=origins,
+        times=panel.times[origins],
         inputs=rows.inputs,
         scale=rows.scale,
         actual=column("actual"),

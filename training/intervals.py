@@ -6,6 +6,8 @@ it, and the quantiles of that quotient, taken per step, are what a level is look
 is so wide where errors are large (a rainy Saturday) and narrow where they are small (3 a.m.).
 
 The quotient must be honest: the spread of a fold's rows comes from a model that has not seen that fold.
+And it must be recent: series grow and change, so an error counts half as much for every `half_life` of
+its age (Barber, Candes, Ramdas and Tibshirani 2023, "Conformal prediction beyond exchangeability").
 """
 
 from __future__ import annotations
@@ -48,18 +50,31 @@ def crossed_spread(forecasts: Forecasts, train: Train) -> Floats:
     return made
 
 
-def calibrate(forecasts: Forecasts, spreads: Floats) -> Calibration:
+def calibrate(forecasts: Forecasts, spreads: Floats, half_life: float) -> Calibration:
     """Quantiles of the normalised error per step.
 
     Args:
         forecasts: out-of-sample forecasts.
         spreads: shape (origins, horizon), from models that have not seen the rows they are for.
+        half_life: age at which an error counts half, in seconds.
     """
     quotient = (forecasts.actual - forecasts.point) / spreads
-    steps = quotient.shape[1]
-    near = [quotient[:, max(0, step - NEIGHBOURS) : step + NEIGHBOURS + 1] for step in range(steps)]
-    table = [np.quantile(part[~np.isnan(part)], LEVELS) for part in near]
-    return Calibration(levels=LEVELS, quantiles=tuple(tuple(float(value) for value in row) for row in table))
+    age = (forecasts.times.max() - forecasts.times).astype(np.float64)
+    weight = np.repeat(0.5 ** (age / half_life), quotient.shape[1]).reshape(quotient.shape)
+    table = []
+    for step in range(quotient.shape[1]):
+        near = slice(max(0, step - NEIGHBOURS), step + NEIGHBOURS + 1)
+        table.append(weighted_quantiles(quotient[:, near].ravel(), weight[:, near].ravel(), LEVELS))
+    return Calibration(levels=LEVELS, quantiles=tuple(tuple(map(float, row)) for row in table))
+
+
+def weighted_quantiles(values: Floats, weights: Floats, levels: tuple[float, ...]) -> Floats:
+    """Shape (levels,): the smallest values below or at which each share of the weight lies; NaN values are left out."""
+    known = ~np.isnan(values)
+    order = np.argsort(values[known], kind="stable")
+    share = np.cumsum(weights[known][order])
+    place = np.searchsorted(share, np.array(levels) * share[-1])
+    return np.asarray(values[known][order][np.minimum(place, share.size - 1)])
 
 
 def bounds(
@@ -71,7 +86,7 @@ def bounds(
 
 
 def rolling_bounds(
-    forecasts: Forecasts, train: Train, levels: tuple[float, ...], *, nonnegative: bool
+    forecasts: Forecasts, train: Train, levels: tuple[float, ...], half_life: float, *, nonnegative: bool
 ) -> dict[float, tuple[Floats, Floats]]:
     """Intervals of each fold, spread and calibration made from earlier folds alone; NaN in the first two.
 
@@ -80,7 +95,7 @@ def rolling_bounds(
     made = {level: (np.full_like(forecasts.point, np.nan), np.full_like(forecasts.point, np.nan)) for level in levels}
     for fold in np.unique(forecasts.fold)[2:]:
         before, own = forecasts.take(forecasts.fold < fold), forecasts.fold == fold
-        calibration = calibrate(before, crossed_spread(before, train))
+        calibration = calibrate(before, crossed_spread(before, train), half_life)
         now = forecasts.take(own)
         spreads = spread(fit_spread(before, train), now)
         for level in levels:

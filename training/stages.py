@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data import atomic, frame, store
+from data import atomic, durations, frame, store
 from data.features import Declaration, Design, scale_floor
 from data.forecaster import save
 from data.panel import Panel
@@ -40,7 +40,11 @@ def backtest(params: Params) -> dict[str, float]:
         progress = tqdm(cuts, desc="backtest", unit="fold")
         made = backtesting.run(params, design, panel, known, progress)
         bounds = intervals.rolling_bounds(
-            made, params.train, params.backtest.levels, nonnegative=params.series.nonnegative
+            made,
+            params.train,
+            params.backtest.levels,
+            durations.seconds(params.train.half_life),
+            nonnegative=params.series.nonnegative,
         )
     figures = metrics.summary(made, bounds)
     forecasts.write(store.FORECASTS, panel, made, bounds)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from data import durations
 from data.errors import ModelError
 from data.features import Design
 from data.forecaster import Bins, Card, Reference
@@ -75,7 +76,9 @@ def run(params: Params, design: Design, panel: Panel, known: Floats, forecasts: 
         declaration=design.declaration,
         columns=tuple(design.names),
         scale_floor=design.floor,
-        calibration=intervals.calibrate(forecasts, intervals.crossed_spread(forecasts, params.train)),
+        calibration=intervals.calibrate(
+            forecasts, intervals.crossed_spread(forecasts, params.train), durations.seconds(params.train.half_life)
+        ),
         reference=_reference(design, rows.inputs, target),
         trained_from=str(times.min()),
         trained_until=str(times.max()),

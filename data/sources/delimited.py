@@ -51,9 +51,11 @@ def parse(stream: IO[bytes], suffix: str, shown: str, columns: Columns) -> pa.Ta
     try:
         # Kept until the end: an unpacking stream closes the file under it when it is let go.
         first = _unpacked(stream, suffix, shown)
-        header = _header(first, shown)
+        header, has_rows = _header(first, shown)
         _is_separated_by_commas(header, shown)
         columns.require(header, shown)
+        if not has_rows:
+            return _with_numbers(pa.table({name: pa.array([], pa.string()) for name in columns.declared}), columns)
         stream.seek(0)
         table = _body(_unpacked(stream, suffix, shown), header, shown, columns)
     except (zipfile.BadZipFile, RuntimeError) as err:
@@ -94,17 +96,20 @@ def _is_text(stream: IO[bytes], shown: str) -> None:
             raise DataError(f"{shown}: wanted CSV, got {what}")
 
 
-def _header(source: pa.NativeFile, shown: str) -> list[str]:
+def _header(source: pa.NativeFile, shown: str) -> tuple[list[str], bool]:
+    """The column names, and whether any row follows them."""
     text = io.TextIOWrapper(source, encoding="utf-8-sig", errors="replace", newline="")
     try:
-        header = next((row for row in csv.reader(text) if row), None)
+        rows = (row for row in csv.reader(text) if row)
+        header = next(rows, None)
+        has_rows = next(rows, None) is not None
     except csv.Error as err:
-        raise DataError(f"{shown}: the first line is no CSV header ({err}), wanted column names") from err
+        raise DataError(f"{shown}: the first lines are no CSV ({err}), wanted column names and rows") from err
     finally:
         text.detach()
     if header is None:
         raise DataError(f"{shown}: the file is empty, wanted a header and rows")
-    return header
+    return header, has_rows
 
 
 def _is_separated_by_commas(header: list[str], shown: str) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+import urllib3
 
 from data import atomic
 from data.errors import SourceError
@@ -109,9 +110,9 @@ def _attempt(job: Download, report: Report) -> None:
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
         raise SourceError(f"{job.shown}: this is no http or https address, wanted https://host/path") from None
     # The text of these errors shows the address unmasked, so it is not passed on.
-    except requests.exceptions.Timeout:
+    except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
         raise _PassingError(f"there was no answer within {CONNECT_SECONDS} s or {READ_SECONDS} s") from None
-    except requests.RequestException:
+    except (requests.RequestException, urllib3.exceptions.HTTPError):
         raise _PassingError("the connection failed or was cut") from None
 
 
@@ -145,7 +146,8 @@ def _append(response: requests.Response, job: Download, have: int, total: int | 
     if total is not None and total > job.limit_bytes:
         raise _too_large(job, total)
     with job.part.open("ab" if have else "wb") as file:
-        for chunk in response.iter_content(CHUNK_BYTES):
+        # read1 hands over what has come; iter_content would lose the last, unfilled chunk at a cut.
+        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
             have += len(chunk)
             if have > job.limit_bytes:
                 raise _too_large(job, have)

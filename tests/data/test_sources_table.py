@@ -232,8 +232,9 @@ def test_csv_empty_file(content: str) -> None:
     )
 
 
-def test_csv_header_without_rows() -> None:
-    assert refused(DataError, csv("rides.csv", HEADER)).message == (
+@pytest.mark.parametrize("end", ["", "\n", "\r\n\r\n"])
+def test_csv_header_without_rows(end: str) -> None:
+    assert refused(DataError, csv("rides.csv", HEADER + end)).message == (
         "rides.csv: there are column names but no rows, wanted at least one row"
     )
 
@@ -266,7 +267,7 @@ def test_csv_that_is_something_else(content: bytes, what: str) -> None:
 def test_csv_binary_rubbish_is_no_header() -> None:
     message = refused(DataError, csv("rides.csv", b"x" * 200_000)).message
     assert message == (
-        "rides.csv: the first line is no CSV header (field larger than field limit (131072)), wanted column names"
+        "rides.csv: the first lines are no CSV (field larger than field limit (131072)), wanted column names and rows"
     )
 
 
@@ -435,10 +436,9 @@ def test_missing_folder() -> None:
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
 def test_file_without_permission() -> None:
     Path(csv("rides.csv")).chmod(0)
-    assert refused(SourceError, "rides.csv").message == PERMISSION.format("rides.csv")
-
-
-PERMISSION = "ingest.path: {!r} must not be read (permission denied): check the file's rights, or the credentials"
+    assert refused(SourceError, "rides.csv").message == (
+        "ingest.path: 'rides.csv' must not be read (permission denied): check the file's rights, or the credentials"
+    )
 
 
 FAULTS = {

@@ -1,0 +1,36 @@
+"""Where a Bento comes from: the chain from its tag back to the data, read from what it carries."""
+
+from __future__ import annotations
+
+import bentoml
+
+from data.errors import NotFoundError
+
+
+def of(tag: str) -> list[tuple[str, str]]:
+    """The chain, newest first, as pairs of name and value.
+
+    Args:
+        tag: `name:version`, or `name` for the newest.
+
+    Raises:
+        NotFoundError: the store holds no such Bento, or it carries no model.
+    """
+    try:
+        bento = bentoml.bentos.get(tag)
+    except bentoml.exceptions.NotFound as err:
+        raise NotFoundError(f"BentoML's store holds no Bento {tag!r}: see them with `bentoml list`") from err
+    models = bento.info.all_models
+    if not models:
+        raise NotFoundError(f"Bento {tag!r} carries no model: build it with `bentoml build` in the project")
+    model = bentoml.models.get(models[0].tag)
+    labels = model.info.labels
+    return [
+        ("bento", str(bento.tag)),
+        ("built", f"{bento.info.creation_time:%Y-%m-%d %H:%M:%S %Z}"),
+        ("bentoml model", str(model.tag)),
+        ("mlflow model", f"{labels.get('mlflow_name', '?')} version {labels.get('mlflow_version', '?')}"),
+        ("mlflow run", labels.get("run_id", "?")),
+        ("git commit", labels.get("git_commit", "?")),
+        ("data", labels.get("data_hash", "?")),
+    ]
