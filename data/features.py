@@ -157,7 +157,7 @@ class Design:
         lags = np.full((len(self.declaration.features.lags), panel.target.size), np.nan)
         for row, lag in enumerate(self.declaration.features.lags):
             back = lag - 1
-            lags[row, back:] = panel.target[: panel.target.size - back]
+            lags[row, back:] = panel.target[: max(0, panel.target.size - back)]
             lags[row, panel.age < back] = np.nan
         scale = np.maximum(scale, self.floor)
         ratios = [self.matcher.ratio_table(panel, scale[0])] if self.matcher else []

@@ -199,5 +199,5 @@ def _read_card(path: Path) -> Card:
         raise ModelError(f"{path} not found: import the model again") from err
     except ValidationError as err:
         fault = err.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in fault["loc"])
+        place = ".".join(str(part) for part in fault["loc"]) or "the file"
         raise ModelError(f"{path}: {place}: {fault['msg']}; import the model again") from err

@@ -51,6 +51,12 @@ def to_panel(table: pd.DataFrame, series: Series) -> tuple[Panel, Found]:
         values[rows] = table[column].to_numpy()
         return values
 
+    def covariate(name: str) -> np.ndarray:
+        values = on_grid(name)
+        if series.gaps.covariates == "forward":
+            _back(values, offsets, name, ids)
+        return _filled(values, offsets, series.gaps.covariates)
+
     target = on_grid("target")
     missing = np.isnan(target)
     panel = Panel(
@@ -60,10 +66,7 @@ def to_panel(table: pd.DataFrame, series: Series) -> tuple[Panel, Found]:
         step_seconds=series.step_seconds,
         target=_filled(target, offsets, series.gaps.target),
         observed=~missing if series.gaps.target != "zero" else np.ones(target.size, bool),
-        covariates={
-            name: _filled(_backed(on_grid(name), offsets), offsets, series.gaps.covariates)
-            for name in series.covariates.names
-        },
+        covariates={name: covariate(name) for name in series.covariates.names},
     )
     times = panel.times
     found: Found = {
@@ -94,12 +97,15 @@ def _filled(values: np.ndarray, offsets: np.ndarray, rule: Gap) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _backed(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+def _back(values: np.ndarray, offsets: np.ndarray, name: str, ids: np.ndarray) -> None:
     """Give a covariate that is missing at a series' start its first known value."""
-    for start, stop in itertools.pairwise(offsets):
+    for series, (start, stop) in zip(ids, itertools.pairwise(offsets), strict=True):
         if np.isnan(values[start]):
             known = np.flatnonzero(~np.isnan(values[start:stop]))
             if not known.size:
-                raise DataError("a covariate has no value between a series' first and last target value")
+                raise DataError(
+                    f"column {name!r} is missing between the first and last target value of series {series!r}, "
+                    "wanted at least one value there: fill it in, or remove the column from params.yaml",
+                    param=name,
+                )
             values[start] = values[start + known[0]]
-    return values

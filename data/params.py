@@ -212,7 +212,7 @@ class Train(Section):
 
     max_rows: int = Field(ge=1_000)
     #: Age at which an error of the backtest counts half in the calibration of the intervals.
-    half_life: Duration = "28d"
+    half_life: Duration = "56d"
     seed: int = Field(default=0, ge=0)
     point: Trees = Trees()
     spread: Trees = Trees(max_iter=100, max_leaf_nodes=15, min_samples_leaf=100)
@@ -257,7 +257,7 @@ def load(path: Path = PARAMS) -> Params:
     except FileNotFoundError as err:
         raise ConfigError(f"{path} not found: run the command in the project's folder") from err
     except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ConfigError(f"{path} is not YAML: {err}") from err
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(err).split())}") from err
     return parse(raw, str(path))
 
 
@@ -292,9 +292,8 @@ def _keys(path: tuple[str | int, ...]) -> list[str]:
     model: type[BaseModel] = Params
     for part in path:
         annotation = model.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
+        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+        model = next(kind for kind in kinds if issubclass(kind, BaseModel))
     return list(model.model_fields)
 
 

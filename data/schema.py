@@ -89,9 +89,9 @@ def _ids(raw: pd.DataFrame, series: Series) -> pd.Series:
 def _timestamps(raw: pd.DataFrame, series: Series) -> pd.Series:
     column = raw[series.timestamp]
     text = column.astype("str")
-    offsets = text.str.extract(r"\d\d:\d\d.*?(Z|[+-]\d\d:?\d\d)$", expand=False).str.replace("Z", "+00:00")
-    if offsets.nunique(dropna=False) > 1:
-        kinds = ", ".join(sorted({str(offset) if isinstance(offset, str) else "none" for offset in offsets.unique()}))
+    offsets = _zones(text[text.str.match(r"\s*\d{4}")])
+    if len(offsets) > 1:
+        kinds = ", ".join(sorted(offsets))
         raise DataError(
             f"column {series.timestamp!r}: the time zone jumps (offsets {kinds}), so an hour repeats or is skipped; "
             "wanted one offset throughout: convert the column to UTC or to local standard time",
@@ -104,7 +104,7 @@ def _timestamps(raw: pd.DataFrame, series: Series) -> pd.Series:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        times = pd.to_datetime(column, errors="coerce", format=None if _is_time(column) else "ISO8601")
+        times = pd.to_datetime(column) if _is_time(column) else pd.to_datetime(text, errors="coerce", format="ISO8601")
     wrong = times.isna()
     _refuse(wrong, raw, series.timestamp, "is no date", "wanted ISO 8601 such as 2024-05-01T13:00")
     if times.dt.tz is not None:
@@ -116,9 +116,20 @@ def _is_time(column: pd.Series) -> bool:
     return pd.api.types.is_datetime64_any_dtype(column)
 
 
+def _zones(dates: pd.Series) -> set[str]:
+    """The offsets from UTC that texts of dates end with, `none` for those without."""
+    ends = dates.str.extract(r"[T ]\d\d.*?(Z|[+-]\d\d(?::?\d\d)?)$", expand=False).fillna("none").unique()
+    return {
+        end if end == "none" else f"{end[:3]}:{end[3:].strip(':') or '00'}"
+        for end in (e.replace("Z", "+00:00") for e in ends)
+    }
+
+
 def _floats(column: pd.Series, name: str) -> pd.Series:
     if pd.api.types.is_bool_dtype(column):
         column = column.astype(float)
+    if column.dtype.kind in "mM":  # to pandas, a time is a number of microseconds
+        column = column.astype("str").where(column.notna())
     numbers = pd.to_numeric(column, errors="coerce").astype(float)
     text = numbers.isna() & column.notna() & (column.astype("str").str.strip() != "")
     _refuse(text, column.to_frame(name), name, "is no number", "wanted a number, or nothing where it is missing")

@@ -48,7 +48,7 @@ def run(
 
     Raises:
         DataError: the table is too short for the folds.
-        ConfigError: the naive season is shorter than the horizon.
+        ConfigError: the naive season is shorter than the horizon, or folds overlap.
     """
     season = naive_season(params.backtest, design)
     made = [
@@ -63,10 +63,17 @@ def folds(config: Backtest, design: Design, panel: Panel) -> list[Fold]:
     """The cuts, oldest first.
 
     Raises:
+        ConfigError: folds overlap, so that a target would count twice.
         DataError: the oldest cut leaves nothing to fit on.
     """
     length = np.timedelta64(durations.seconds(config.fold), "s")
     every = np.timedelta64(durations.seconds(config.every), "s")
+    if every < length:
+        raise ConfigError(
+            f"params.yaml: backtest.every: got {config.every!r} with folds of {config.fold!r}, so folds overlap, wanted "
+            f"{config.fold!r} or longer",
+            param="backtest.every",
+        )
     end = panel.times.max() + np.timedelta64(panel.step_seconds, "s")
     cuts = [end - length - every * back for back in reversed(range(config.folds))]
     needed = np.timedelta64(int(design.context + design.horizon) * panel.step_seconds, "s")

@@ -44,7 +44,7 @@ def training_origins(
     week = max(1, 604_800 // panel.step_seconds)
     while math.gcd(stride, week) > 1:
         stride += 1
-    return np.asarray(usable[panel.age[usable] % stride == 0])
+    return np.asarray(usable[(usable - usable[0]) % stride == 0])
 
 
 def fit(inputs: NDArray[np.float32], target: Floats, trees: Trees, seed: int) -> HistGradientBoostingRegressor:

@@ -5,9 +5,9 @@ second model learns the size of the backtest's errors in units of the scale, the
 it, and the quantiles of that quotient, taken per step, are what a level is looked up in. An interval
 is so wide where errors are large (a rainy Saturday) and narrow where they are small (3 a.m.).
 
-The quotient must be honest: the spread of a fold's rows comes from a model that has not seen that fold.
-And it must be recent: series grow and change, so an error counts half as much for every `half_life` of
-its age (Barber, Candes, Ramdas and Tibshirani 2023, "Conformal prediction beyond exchangeability").
+The quotient must be honest: the spread of a fold's rows comes from a model of the folds before it. And
+it must be recent: series grow and change, so an error counts half as much for every `half_life` of its
+age (Barber, Candes, Ramdas and Tibshirani 2023, "Conformal prediction beyond exchangeability").
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from data.forecaster import SPREAD_FLOOR, Calibration
 from data.params import Train
 from training import estimator
-from training.forecasts import Forecasts
+from training.forecasts import Bounds, Forecasts
 
 Floats = NDArray[np.float64]
 
@@ -41,12 +41,12 @@ def spread(model: HistGradientBoostingRegressor, forecasts: Forecasts) -> Floats
     return np.asarray(scaled * forecasts.scale[:, None])
 
 
-def crossed_spread(forecasts: Forecasts, train: Train) -> Floats:
-    """Shape (origins, horizon): the spread of each fold by a model of the other folds."""
-    made = np.empty_like(forecasts.point)
-    for fold in np.unique(forecasts.fold):
+def forward_spread(forecasts: Forecasts, train: Train) -> Floats:
+    """Shape (origins, horizon): the spread of each fold by a model of the folds before it; NaN in the first."""
+    made = np.full_like(forecasts.point, np.nan)
+    for fold in np.unique(forecasts.fold)[1:]:
         own = forecasts.fold == fold
-        made[own] = spread(fit_spread(forecasts.take(~own), train), forecasts.take(own))
+        made[own] = spread(fit_spread(forecasts.take(forecasts.fold < fold), train), forecasts.take(own))
     return made
 
 
@@ -55,7 +55,8 @@ def calibrate(forecasts: Forecasts, spreads: Floats, half_life: float) -> Calibr
 
     Args:
         forecasts: out-of-sample forecasts.
-        spreads: shape (origins, horizon), from models that have not seen the rows they are for.
+        spreads: shape (origins, horizon), from models that have not seen the rows they are for; NaN
+            where there is none.
         half_life: age at which an error counts half, in seconds.
     """
     quotient = (forecasts.actual - forecasts.point) / spreads
@@ -86,21 +87,25 @@ def bounds(
 
 
 def rolling_bounds(
-    forecasts: Forecasts, train: Train, levels: tuple[float, ...], half_life: float, *, nonnegative: bool
-) -> dict[float, tuple[Floats, Floats]]:
-    """Intervals of each fold, spread and calibration made from earlier folds alone; NaN in the first two.
+    forecasts: Forecasts, spreads: Floats, levels: tuple[float, ...], half_life: float, *, nonnegative: bool
+) -> Bounds:
+    """Intervals of each fold, calibrated on earlier folds alone; NaN in the first two.
 
     This is how the coverage of the backtest is measured: as it would have been in service.
+
+    Args:
+        forecasts: out-of-sample forecasts.
+        spreads: as `forward_spread` gives them.
+        levels: shares of the actuals to hold.
+        half_life: as in `calibrate`.
+        nonnegative: whether an end below zero is raised to zero.
     """
     made = {level: (np.full_like(forecasts.point, np.nan), np.full_like(forecasts.point, np.nan)) for level in levels}
     for fold in np.unique(forecasts.fold)[2:]:
-        before, own = forecasts.take(forecasts.fold < fold), forecasts.fold == fold
-        calibration = calibrate(before, crossed_spread(before, train), half_life)
-        now = forecasts.take(own)
-        spreads = spread(fit_spread(before, train), now)
-        for level in levels:
-            for whole, part in zip(
-                made[level], bounds(now, spreads, calibration, level, nonnegative=nonnegative), strict=True
-            ):
+        before, own = forecasts.fold < fold, forecasts.fold == fold
+        calibration = calibrate(forecasts.take(before), spreads[before], half_life)
+        for level, ends in made.items():
+            found = bounds(forecasts.take(own), spreads[own], calibration, level, nonnegative=nonnegative)
+            for whole, part in zip(ends, found, strict=True):
                 whole[own] = part
     return made

@@ -41,7 +41,7 @@ def backtest(params: Params) -> dict[str, float]:
         made = backtesting.run(params, design, panel, known, progress)
         bounds = intervals.rolling_bounds(
             made,
-            params.train,
+            intervals.forward_spread(made, params.train),
             params.backtest.levels,
             durations.seconds(params.train.half_life),
             nonnegative=params.series.nonnegative,

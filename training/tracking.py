@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import tempfile
 import urllib.parse
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +24,13 @@ CHALLENGER, CHAMPION = "challenger", "champion"
 #: How long an unreachable server may keep a stage waiting.
 CONNECT_SECONDS = 5
 FORECASTS = "backtest/forecasts.parquet"
+#: Unless the user says otherwise: fail soon, call nobody, and leave the terminal to the stages.
+QUIET = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 
 class Version(NamedTuple):
@@ -54,11 +63,12 @@ def connect() -> str:
                 f"MLflow does not answer at {shown} ({err}); start it, or set MLFLOW_TRACKING_URI to one that runs "
                 f"(unset, it is {DEFAULT_URI}); nothing was registered, `dvc repro` goes on from here"
             ) from err
-    for key, value in {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}.items():
+    for key, value in QUIET.items():
         os.environ.setdefault(key, value)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow
 
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri)
     return shown
 
@@ -128,7 +138,9 @@ def log_dataset(path: Path, *, name: str, digest: str, target: str) -> None:
 
     with _named():
         frame = pd.read_parquet(path)
-        dataset = mlflow.data.from_pandas(frame, source=str(path), name=name, digest=digest[:36], targets=target)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a path could be one of two kinds of local source
+            dataset = mlflow.data.from_pandas(frame, source=str(path), name=name, digest=digest[:36], targets=target)
         mlflow.log_input(dataset, context="training")
 
 
@@ -156,6 +168,7 @@ def log_model(onnx_file: Path, card_file: Path, example: Any, answers: dict[str,
             signature=infer_signature({"features": example}, answers),
             input_example={"features": example},
             pip_requirements=["onnxruntime", "numpy"],
+            onnx_execution_providers=["CPUExecutionProvider"],
             extra_files=[str(card_file)],
             save_as_external_data=False,
         )
@@ -166,14 +179,10 @@ def register(model_uri: str, name: str, tags: dict[str, str]) -> Version:
     """Make a new version and give it the alias `challenger`."""
     import mlflow
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     with _named():
-        client = MlflowClient()
-        with contextlib.suppress(MlflowException):
-            client.create_registered_model(name, description="Forecasts of many time series, by bentocast.")
         made = mlflow.register_model(model_uri, name, tags=tags)
-        client.set_registered_model_alias(name, CHALLENGER, made.version)
+        MlflowClient().set_registered_model_alias(name, CHALLENGER, made.version)
         return Version(name, str(made.version), str(made.run_id or ""), tags)
 
 

@@ -77,7 +77,7 @@ def run(params: Params, design: Design, panel: Panel, known: Floats, forecasts: 
         columns=tuple(design.names),
         scale_floor=design.floor,
         calibration=intervals.calibrate(
-            forecasts, intervals.crossed_spread(forecasts, params.train), durations.seconds(params.train.half_life)
+            forecasts, intervals.forward_spread(forecasts, params.train), durations.seconds(params.train.half_life)
         ),
         reference=_reference(design, rows.inputs, target),
         trained_from=str(times.min()),
