@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 3000
+STAGE ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export BENTOML_DO_NOT_TRACK := True
 export DVC_NO_ANALYTICS := 1
@@ -26,7 +27,7 @@ $(VENV)/.installed: requirements/dev.txt requirements/uv.txt
 	@touch $@
 
 pipeline: venv ## data -> features -> backtest -> model -> registry (dvc repro)
-	dvc repro
+	dvc repro $(STAGE)
 
 bento: pipeline ## import the champion into BentoML and build a versioned Bento
 	python -m training import
