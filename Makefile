@@ -38,7 +38,7 @@ run: bento ## from nothing to a forecast service on http://127.0.0.1:3000
 	bentoml serve --host 127.0.0.1 --port $(PORT)
 
 test: venv ## all tests that need neither root nor servers
-	pytest
+	pytest -n 2 --dist loadfile
 
 lint: venv ## ruff, mypy --strict, lock files
 	ruff check .

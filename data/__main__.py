@@ -31,6 +31,7 @@ def features(config: Params, _: argparse.Namespace) -> None:
 
     panel = frame.read(store.SERIES, config.series.step_seconds)
     design = Design(Declaration(series=config.series, features=config.features), scale_floor(panel))
+    design.check_lengths(panel)
     frame.write_features(store.FEATURES, panel, design)
     print(
         f"features: {len(design.origin_columns)} columns, {panel.target.size} rows, {len(design.columns)} model inputs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -22,9 +23,11 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> None:
     except KeyboardInterrupt:
         _end("interrupted", 130)
     except OSError as err:
-        if err.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
             raise
-        _end(f"cannot write {err.filename or 'a file'}: {err.strerror}; what was there before is unchanged", 74)
+        _end(
+            f"cannot write {err.filename or 'a file'}: {os.strerror(err.errno)}; what was there before is unchanged", 74
+        )
 
 
 def _end(message: str, code: int) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import calendar, durations, windows
-from data.errors import ConfigError
+from data.errors import ConfigError, DataError
 from data.matching import Matcher
 from data.panel import Panel
 from data.params import CalendarName, Features, MatchedMeans, Section, Series
@@ -119,9 +119,9 @@ class Design:
         features = self.declaration.features
         return (
             "scale",
-            *(f"lag_{lag}" for lag in features.lags),
             *(f"mean_{window}" for window in features.moving_averages),
             *(f"spread_{window}" for window in features.rolling_spread),
+            *(f"lag_{lag}" for lag in features.lags),
             *(f"ratio_{window}" for window in (features.matched_means.ratios if features.matched_means else ())),
         )
 
@@ -152,16 +152,21 @@ class Design:
         Returns:
             Shape (origin columns, rows); NaN where a window or lag reaches before the series' start.
         """
-        scale = windows.over_panel(np.abs(panel.target), panel.offsets, [self.scale_steps])
-        rolling = windows.over_panel(panel.target, panel.offsets, self.means, self.spreads)
-        lags = np.full((len(self.declaration.features.lags), panel.target.size), np.nan)
-        for row, lag in enumerate(self.declaration.features.lags):
-            back = lag - 1
-            lags[row, back:] = panel.target[: max(0, panel.target.size - back)]
-            lags[row, panel.age < back] = np.nan
-        scale = np.maximum(scale, self.floor)
-        ratios = [self.matcher.ratio_table(panel, scale[0])] if self.matcher else []
-        return np.concatenate([scale, lags, rolling, *ratios])
+        out = np.empty((len(self.origin_columns), panel.target.size))
+        rolling = 1 + len(self.means) + len(self.spreads)
+        windows.over_panel(
+            panel.target, panel.offsets, [self.scale_steps, *self.means], self.spreads, out=out[:rolling]
+        )
+        if panel.target.min() < 0:
+            windows.over_panel(np.abs(panel.target), panel.offsets, [self.scale_steps], out=out[:1])
+        np.maximum(out[0], self.floor, out=out[0])
+        lags = self.declaration.features.lags
+        for row, lag in zip(out[rolling:], lags, strict=False):
+            row[lag - 1 :] = panel.target[: panel.target.size - lag + 1]
+            row[windows.heads(panel.offsets, lag - 1)] = np.nan
+        if self.matcher:
+            out[rolling + len(lags) :] = self.matcher.ratio_table(panel, out[0])
+        return out
 
     def origin_rows(self, panel: Panel, origins: Integers) -> Floats:
         """The same numbers as `origin_table`, bit for bit, for chosen origins only.
@@ -178,7 +183,7 @@ class Design:
         back = np.array(self.declaration.features.lags, dtype=np.int64)[:, None] - 1
         scale = np.maximum(scale, self.floor)
         ratios = [self.matcher.ratio_rows(panel, origins, scale[0])] if self.matcher else []
-        return np.concatenate([scale, panel.target[origins - back], rolling, *ratios])
+        return np.concatenate([scale, rolling, panel.target[origins - back], *ratios])
 
     def rows(self, panel: Panel, origins: Integers, known: Floats) -> Rows:
         """Input rows of all steps from chosen origins.
@@ -219,6 +224,22 @@ class Design:
             next(out)[:] = panel.covariates[name][target]
         return Rows(np.ascontiguousarray(inputs.reshape(len(self.columns), -1).T), scale)
 
+    def check_lengths(self, panel: Panel) -> None:
+        """See that every series has room for the features and the horizon.
+
+        Raises:
+            DataError: names the first series that is too short.
+        """
+        wanted = self.context + self.horizon
+        short = np.flatnonzero(panel.lengths < wanted)
+        if short.size:
+            raise DataError(
+                f"series {panel.ids[short[0]]!r} has {panel.lengths[short[0]]} rows ({short.size} such series), wanted "
+                f"{wanted} or more: {self.context} for the longest window and {self.horizon} for the horizon; shorten the "
+                "windows under features in params.yaml, or remove the series from the table",
+                param="features",
+            )
+
     def origins(self, panel: Panel) -> Integers:
         """Rows of a panel to forecast from: observed, enough history before, the whole horizon after."""
         left = np.repeat(panel.lengths, panel.lengths) - 1 - panel.age
@@ -237,10 +258,18 @@ class Design:
                 f"time, wanted one of {', '.join(choices)}",
                 param="features.matched_means.match",
             )
+        season = self._known_lag("matched_means.season", declared.season)
+        lookback = self._steps("matched_means.lookback", declared.lookback)
+        if lookback < season:
+            raise ConfigError(
+                f"params.yaml: features.matched_means.lookback: got {declared.lookback!r}, in which there is nothing a "
+                f"season ({declared.season}) back, wanted {declared.season!r} or longer",
+                param="features.matched_means.lookback",
+            )
         return Matcher(
             match=declared.match,
-            season=self._known_lag("matched_means.season", declared.season),
-            lookback=self._steps("matched_means.lookback", declared.lookback),
+            season=season,
+            lookback=lookback,
             counts=declared.counts,
             ratios=tuple(self._steps("matched_means.ratios", window) for window in declared.ratios),
             ratio_count=declared.ratio_count,

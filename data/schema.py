@@ -99,7 +99,7 @@ def _timestamps(raw: pd.DataFrame, series: Series) -> pd.Series:
         )
     if pd.api.types.is_numeric_dtype(column):
         raise DataError(
-            f"column {series.timestamp!r}: got numbers ({column.iloc[0]!r}), wanted dates such as 2024-05-01T13:00",
+            f"column {series.timestamp!r}: got numbers ({column.iloc[0]}), wanted dates such as 2024-05-01T13:00",
             param=series.timestamp,
         )
     with warnings.catch_warnings():
@@ -118,11 +118,8 @@ def _is_time(column: pd.Series) -> bool:
 
 def _zones(dates: pd.Series) -> set[str]:
     """The offsets from UTC that texts of dates end with, `none` for those without."""
-    ends = dates.str.extract(r"[T ]\d\d.*?(Z|[+-]\d\d(?::?\d\d)?)$", expand=False).fillna("none").unique()
-    return {
-        end if end == "none" else f"{end[:3]}:{end[3:].strip(':') or '00'}"
-        for end in (e.replace("Z", "+00:00") for e in ends)
-    }
+    ends = dates.str.extract(r"[T ]\d\d.*?(Z|[+-]\d\d)(?::?(\d\d))?$")
+    return set((ends[0].str.replace("Z", "+00") + ":" + ends[1].fillna("00")).fillna("none"))
 
 
 def _floats(column: pd.Series, name: str) -> pd.Series:

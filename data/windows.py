@@ -54,8 +54,8 @@ def merge(newer: Moments, older: Moments) -> Moments:
 
 
 def over_panel(
-    values: Floats, offsets: Integers, means: Sequence[int], spreads: Sequence[int] = ()
-) -> NDArray[np.float64]:
+    values: Floats, offsets: Integers, means: Sequence[int], spreads: Sequence[int] = (), out: Floats | None = None
+) -> Floats:
     """Moving averages and spreads at every row of a panel.
 
     Args:
@@ -63,21 +63,28 @@ def over_panel(
         offsets: shape (series + 1,), where each series starts, and the number of rows.
         means: lengths of the moving averages, in steps.
         spreads: lengths of the standard deviations (divisor n - 1), in steps, each 2 or more.
+        out: where to write the result.
 
     Returns:
         Shape (len(means) + len(spreads), rows); NaN where the window reaches before the series' start.
     """
-    out = np.empty((len(means) + len(spreads), values.size))
-    age = np.arange(values.size) - np.repeat(offsets[:-1], np.diff(offsets))
-    longest = max([*means, *spreads], default=1)
+    lengths = [*means, *spreads]
+    out = np.empty((len(lengths), values.size)) if out is None else out
+    longest = max(lengths, default=1)
     with np.errstate(over="ignore", invalid="ignore"):
         for first, start, stop in _blocks(offsets, longest):
-            block = slice(first, stop)
-            table = _doubling(values[block], longest, with_deviation=bool(spreads))
+            table = _doubling(values[first:stop], longest, with_deviation=bool(spreads))
             _write(out[:, start:stop], table, means, spreads)
-            for row, length in enumerate([*means, *spreads]):
-                out[row, start:stop][age[start:stop] < length - 1] = np.nan
+    for row, length in zip(out, lengths, strict=True):
+        row[heads(offsets, length - 1)] = np.nan
     return out
+
+
+def heads(offsets: Integers, count: int) -> Integers:
+    """The first `count` rows of each series, or as many as it has."""
+    sizes = np.minimum(np.diff(offsets), count)
+    begins = np.repeat(offsets[:-1], sizes)
+    return np.asarray(begins + np.arange(begins.size) - np.repeat(np.cumsum(sizes) - sizes, sizes))
 
 
 def at(values: Floats, ends: Integers, means: Sequence[int], spreads: Sequence[int] = ()) -> Floats:
@@ -172,7 +179,7 @@ def _blocks(offsets: Integers, longest: int) -> Iterator[tuple[int, int, int]]:
     """Ranges (first row to read, first row to write, row to stop at) that cover the panel.
 
     A block reads up to `longest - 1` rows before those it writes. What it reads of an earlier series
-    is masked by age, so series need not be told apart inside a block.
+    is masked at the end, so series need not be told apart inside a block.
     """
     rows = int(offsets[-1])
     step = max(BLOCK_ROWS, 4 * longest)

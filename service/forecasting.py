@@ -90,7 +90,9 @@ def forecast(
             param="inputs",
         )
     panel, origins = _panel(forecaster, [_checked(forecaster, history, steps) for history in histories])
-    made = forecaster.forecast(panel, origins)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        # A value far from all others may become infinite in float32: the trees take it for a large one.
+        made = forecaster.forecast(panel, origins)
     quantiles = {level: forecaster.quantile(made, level) for level in levels}
     starts = panel.times[origins] + np.timedelta64(panel.step_seconds, "s")
     return [
@@ -237,15 +239,16 @@ def _panel(forecaster: Forecaster, histories: Sequence[History]) -> tuple[Panel,
     def flat(parts: Iterator[tuple[Floats, Floats]]) -> Floats:
         return np.concatenate(list(itertools.chain.from_iterable(parts)))
 
-    covariates = {
-        name: flat((history.past_covariates[name], unknown) for history in histories) for name in design.past
-    } | {
-        name: flat(
-            (np.full(history.values.size, np.nan), _reaching(history.future_covariates[name], ahead))
+    def whole(name: str) -> Floats:
+        """One covariate: its past where that is looked at, its future where it is known; a name may be both."""
+        return flat(
+            (
+                history.past_covariates[name] if name in design.past else np.full(history.values.size, np.nan),
+                _reaching(history.future_covariates[name], ahead) if name in design.future else unknown,
+            )
             for history in histories
         )
-        for name in design.future
-    }
+
     panel = Panel(
         ids=tuple(history.name for history in histories),
         offsets=offsets,
@@ -253,7 +256,7 @@ def _panel(forecaster: Forecaster, histories: Sequence[History]) -> tuple[Panel,
         step_seconds=forecaster.card.declaration.series.step_seconds,
         target=flat((history.values, unknown) for history in histories),
         observed=np.ones(int(offsets[-1]), dtype=np.bool_),
-        covariates=covariates,
+        covariates={name: whole(name) for name in dict.fromkeys(design.past + design.future)},
     )
     return panel, offsets[:-1] + lengths - 1
 

@@ -7,19 +7,29 @@ they are `past_covariates` and `future_covariates`, as Chronos-2 and AutoGluon h
 from __future__ import annotations
 
 import datetime as dt
+import reprlib
 import uuid
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from data.errors import BentocastError, NotFoundError, RequestError
 from data.forecaster import Forecaster
 from service import forecasting
-from service.forecasting import History, SeriesForecast
+from service.forecasting import MAX_QUANTILES, MAX_SERIES, MAX_VALUES, History, SeriesForecast
 
-Numbers = list[float | None]
+MAX_COVARIATES = 256
+#: Characters of a client's own value that an error message repeats.
+MAX_SHOWN = 60
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = MAX_SHOWN + 2
+
+# Without FailFast, a body of ten million wrong values is ten million errors, which take gigabytes.
+Name = Annotated[str, Field(max_length=256)]
+Numbers = Annotated[list[float | None], FailFast(), Field(max_length=MAX_VALUES)]
+Covariates = Annotated[dict[Name, Numbers], FailFast(), Field(max_length=MAX_COVARIATES)]
 
 
 class Shape(BaseModel):
@@ -32,26 +42,28 @@ class SeriesInput(Shape):
     """One series: its history, and covariates if the model wants them."""
 
     type: Literal["univariate_time_series"] = "univariate_time_series"
-    name: Annotated[str, Field(max_length=256)]
+    name: Name
     series: Annotated[Numbers, Field(description="oldest first; null where a value is missing")]
     start_timestamp: Annotated[str, Field(max_length=64, description="ISO 8601, the time of the first value")]
     frequency: Annotated[str | None, Field(max_length=32, description="time between values, such as 1h")] = None
-    past_covariates: Annotated[dict[str, Numbers], Field(description="one number for each value of series")] = {}
-    future_covariates: Annotated[dict[str, Numbers], Field(description="one number for each step ahead")] = {}
+    past_covariates: Annotated[Covariates, Field(description="one number for each value of series")] = {}
+    future_covariates: Annotated[Covariates, Field(description="one number for each step ahead")] = {}
 
 
 class Options(Shape):
     """What is wanted."""
 
-    horizon: Annotated[int | None, Field(description="steps ahead; the model's own if left out")] = None
-    quantiles: Annotated[list[float], Field(description="levels between 0 and 1")] = []
+    horizon: Annotated[int | None, Field(le=1_000_000, description="steps ahead; the model's own if left out")] = None
+    quantiles: Annotated[
+        list[float], FailFast(), Field(max_length=MAX_QUANTILES, description="levels between 0 and 1")
+    ] = []
 
 
 class ForecastRequest(Shape):
     """Body of `POST /v1/timeseries/forecast`."""
 
-    model: Annotated[str | None, Field(max_length=256, description="name of the model; may be left out")] = None
-    inputs: list[SeriesInput]
+    model: Annotated[Name | None, Field(description="name of the model; may be left out")] = None
+    inputs: Annotated[list[SeriesInput], FailFast(), Field(max_length=MAX_SERIES)]
     options: Options = Options()
 
 
@@ -175,10 +187,14 @@ def _path(loc: tuple[str | int, ...]) -> str:
     """`("inputs", 0, "series", 3, "float")` as `inputs[0].series[3]`."""
     text = ""
     for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+        text += f"[{part}]" if isinstance(part, int) else f".{_cut(part)}"
     return text.removeprefix(".")
 
 
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    """A value as text; of a large one only a part is looked at."""
+    return _cut(_REPR.repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."

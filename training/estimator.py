@@ -34,7 +34,7 @@ def training_origins(
     Raises:
         DataError: a series is too short, or none of its rows can be trained on.
     """
-    _check_lengths(design, panel)
+    design.check_lengths(panel)
     usable = design.origins(panel)
     if among is not None:
         usable = usable[among[usable]]
@@ -76,16 +76,3 @@ def actuals(panel: Panel, origins: Integers, horizon: int) -> Floats:
     """Shape (origins, horizon): what came, NaN where it was not observed."""
     rows = origins[:, None] + np.arange(1, horizon + 1)
     return np.where(panel.observed[rows], panel.target[rows], np.nan)
-
-
-def _check_lengths(design: Design, panel: Panel) -> None:
-    wanted = design.context + design.horizon
-    short = np.flatnonzero(panel.lengths < wanted)
-    if short.size:
-        name, length = panel.ids[short[0]], panel.lengths[short[0]]
-        raise DataError(
-            f"series {name!r} has {length} rows ({short.size} such series), wanted {wanted} or more: {design.context} for "
-            f"the longest window and {design.horizon} for the horizon; shorten the windows under features in "
-            "params.yaml, or remove the series",
-            param="features",
-        )

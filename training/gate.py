@@ -31,7 +31,7 @@ def judge(figures: dict[str, float], gate: Gate, versus_champion: Check | None) 
         if name.startswith("coverage_"):
             level = float(name.removeprefix("coverage_")) / 100
             low, high = max(0.0, level - gate.coverage_tolerance), min(1.0, level + gate.coverage_tolerance)
-            checks.append(Check.between(f"coverage of the {level:.0%} interval", value, low, high))
+            checks.append(Check.between(f"coverage of the {level * 100:g}% interval", value, low, high))
     return Verdict.of(checks + ([versus_champion] if versus_champion else []))
 
 
@@ -63,6 +63,7 @@ def compare(challenger: Floats, champion: Floats, days: NDArray[np.int64], gate:
     drawn = (weights @ sums[0]) / np.maximum(weights @ sums[1], 1e-300)
     tail = (1 - gate.confidence) / 2
     low, high = (float(edge) for edge in np.quantile(drawn, [tail, 1 - tail]))
+    low, high = min(low, ratio), max(high, ratio)  # few and skewed days with a low confidence can leave it outside
     limit = gate.max_ratio_to_champion
     outcome = Outcome.PASS if high <= limit else Outcome.FAIL if low > limit else Outcome.INCONCLUSIVE
     text = (

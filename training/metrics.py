@@ -21,20 +21,20 @@ def summary(forecasts: Forecasts, intervals: Bounds) -> dict[str, float]:
         `coverage_80` (share inside) and `width_80` (mean width over mean actual).
     """
     error = forecasts.point - forecasts.actual
-    size = np.nanmean(np.abs(forecasts.actual))
-    mae = np.nanmean(np.abs(error))
-    naive = np.nanmean(np.abs(forecasts.naive - forecasts.actual))
+    size = _mean(np.abs(forecasts.actual))
+    mae = _mean(np.abs(error))
+    naive = _mean(np.abs(forecasts.naive - forecasts.actual))
     figures = {
         "mae": mae,
-        "rmse": np.sqrt(np.nanmean(error**2)),
-        "bias": np.nanmean(error),
+        "rmse": np.sqrt(_mean(error**2)),
+        "bias": _mean(error),
         "wape": mae / size if size else np.nan,
         "naive_mae": naive,
         "mae_ratio": mae / naive if naive else np.nan,
     }
     for level, (low, high) in intervals.items():
         figures[f"coverage_{level * 100:g}"] = coverage(forecasts.actual, low, high)
-        figures[f"width_{level * 100:g}"] = np.nanmean(high - low) / size if size else np.nan
+        figures[f"width_{level * 100:g}"] = _mean(high - low) / size if size else np.nan
     return {name: float(value) for name, value in figures.items()}
 
 
@@ -51,11 +51,17 @@ def by_step(forecasts: Forecasts, intervals: Bounds) -> list[dict[str, Any]]:
     for step in range(error.shape[1]):
         row: dict[str, Any] = {
             "step": step + 1,
-            "mae": float(np.nanmean(error[:, step])),
-            "naive_mae": float(np.nanmean(naive[:, step])),
+            "mae": _mean(error[:, step]),
+            "naive_mae": _mean(naive[:, step]),
         }
         for level, (low, high) in intervals.items():
             inside = coverage(forecasts.actual[:, step], low[:, step], high[:, step])
             row[f"coverage_{level * 100:g}"] = inside
         rows.append(row)
     return rows
+
+
+def _mean(values: Floats) -> float:
+    """Mean of what is known; NaN if nothing is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

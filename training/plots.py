@@ -57,7 +57,7 @@ def _forecast(panel: Panel, design: Design, forecasts: Forecasts, bounds: Bounds
                 color=BAND,
                 alpha=alpha,
                 lw=0,
-                label=f"{level:.0%} interval",
+                label=f"{level * 100:g}% interval",
             )
         axes.plot(times, forecasts.naive[rows].ravel(), color=NAIVE, lw=1, label="seasonal naive")
         axes.plot(times, forecasts.point[rows].ravel(), color=MODEL, lw=1.6, label="forecast")
@@ -93,7 +93,7 @@ def _coverage_by_step(steps: list[dict[str, float]], bounds: Bounds) -> Figure:
     for level in sorted(bounds):
         axes.axhline(level, color=NAIVE, lw=1)
         values = [row[f"coverage_{level * 100:g}"] for row in steps]
-        axes.plot([row["step"] for row in steps], values, marker="o", ms=3, label=f"{level:.0%} interval")
+        axes.plot([row["step"] for row in steps], values, marker="o", ms=3, label=f"{level * 100:g}% interval")
     axes.set_ylim(0.5, 1.0)
     axes.legend(frameon=False, loc="lower right")
     return figure
