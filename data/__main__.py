@@ -43,7 +43,7 @@ def example(config: Params, asked: argparse.Namespace) -> None:
     from data import example, frame
 
     panel = frame.read(store.SERIES, config.series.step_seconds)
-    print(json.dumps(example.request(config, panel, asked.series)))
+    print(json.dumps(example.request(config, panel, asked.series, asked.horizon)))
 
 
 def main(argv: list[str]) -> None:
@@ -57,6 +57,7 @@ def main(argv: list[str]) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     runs = {"ingest": ingest, "features": features, "example": example}
     made = {name: commands.add_parser(name, help=run.__doc__, description=run.__doc__) for name, run in runs.items()}
+    made["example"].add_argument("--horizon", type=int, help="steps ahead (default: the model's)")
     made["example"].add_argument("series", nargs="*", help="names of series (default: the first one)")
     asked = parser.parse_args(argv)
     runs[asked.command](params.load(asked.params), asked)

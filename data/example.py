@@ -14,13 +14,14 @@ from data.params import Params
 QUANTILES = [0.1, 0.5, 0.9]
 
 
-def request(params: Params, panel: Panel, names: list[str]) -> dict[str, Any]:
+def request(params: Params, panel: Panel, names: list[str], horizon: int | None = None) -> dict[str, Any]:
     """Body of `POST /v1/timeseries/forecast` (KServe Time Series API).
 
     Args:
         params: the configuration.
         panel: the series.
         names: the series wanted; the first one if empty.
+        horizon: steps ahead; the model's if None.
 
     Raises:
         DataError: the table has no such series.
@@ -32,7 +33,7 @@ def request(params: Params, panel: Panel, names: list[str]) -> dict[str, Any]:
     places = [panel.ids.index(name) for name in names] or [0]
     return {
         "inputs": [_input(params, panel, design, place) for place in places],
-        "options": {"horizon": design.horizon, "quantiles": QUANTILES},
+        "options": {"horizon": horizon or design.horizon, "quantiles": QUANTILES},
     }
 
 

@@ -157,12 +157,12 @@ class Design:
         windows.over_panel(
             panel.target, panel.offsets, [self.scale_steps, *self.means], self.spreads, out=out[:rolling]
         )
-        if panel.target.min() < 0:
+        if not np.all(panel.target >= 0):
             windows.over_panel(np.abs(panel.target), panel.offsets, [self.scale_steps], out=out[:1])
         np.maximum(out[0], self.floor, out=out[0])
         lags = self.declaration.features.lags
         for row, lag in zip(out[rolling:], lags, strict=False):
-            row[lag - 1 :] = panel.target[: panel.target.size - lag + 1]
+            row[lag - 1 :] = panel.target[: max(0, panel.target.size - lag + 1)]
             row[windows.heads(panel.offsets, lag - 1)] = np.nan
         if self.matcher:
             out[rolling + len(lags) :] = self.matcher.ratio_table(panel, out[0])

@@ -7,6 +7,7 @@ scikit-learn is needed to load it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,11 +134,14 @@ class Forecaster:
         options.inter_op_num_threads = 1
         session = ort.InferenceSession(folder / ONNX_FILE, options, providers=["CPUExecutionProvider"])
         forecaster = cls(card, session)
-        if tuple(forecaster.design.names) != card.columns:
-            raise ModelError(
-                f"{card_path}: this code makes the columns {forecaster.design.names}, the model was trained "
-                f"on {list(card.columns)}; serve the model with the code it was built with"
-            )
+        for place, (ours, theirs) in enumerate(
+            itertools.zip_longest(forecaster.design.names, card.columns, fillvalue="nothing")
+        ):
+            if ours != theirs:
+                raise ModelError(
+                    f"{card_path}: column {place} is {theirs!r} in the model, and {ours!r} in this code; "
+                    "serve the model with the code it was built with, or train it again"
+                )
         return forecaster
 
     def forecast(self, panel: Panel, origins: Integers, known: Floats | None = None) -> Forecast:

@@ -51,7 +51,7 @@ def check(raw: pd.DataFrame, series: Series) -> pd.DataFrame:
 def declare(series: Series) -> pa.DataFrameSchema:
     """The schema of a series frame, as a pandera object."""
     finite = pa.Check(lambda column: ~np.isinf(column), name="finite")
-    checks = [finite] + ([pa.Check.ge(0, name="nonnegative")] if series.nonnegative else [])
+    checks = [finite] + ([pa.Check(lambda column: column >= 0, name="nonnegative")] if series.nonnegative else [])
     columns = {
         "series_id": pa.Column(str, nullable=False),
         "timestamp": pa.Column("datetime64[s]", nullable=False),

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bentoml
-from bentoml.models import BentoModel
 
 from data.forecaster import Forecaster
 from service import http
@@ -33,15 +33,23 @@ def _served() -> Served:
 class Bentocast:
     """Forecasts of many time series at once."""
 
-    model = BentoModel(f"{MODEL}:latest")
-
     def __init__(self) -> None:
-        stored = self.model
-        version = stored.info.labels.get("mlflow_version", stored.tag.version)
-        context = bentoml.server_context
+        service: Any = Bentocast
+        bento = service.bento
+        stored = bentoml.models.get(_model(bento))
         self.served = Served(
             forecaster=Forecaster.load(Path(stored.path) / "mlflow_model"),
             model=MODEL,
-            model_version=str(version),
-            bento=f"{context.bento_name or MODEL}:{context.bento_version}",
+            model_version=str(stored.info.labels.get("mlflow_version", stored.tag.version)),
+            bento=MODEL if bento is None else str(bento.tag),
         )
+
+
+def _model(bento: Any) -> str:
+    """Tag of the model that a Bento was built with; without a Bento, the newest in the store.
+
+    `BentoModel("bentocast:latest")` would be the newest in the store for a Bento too: after the next
+    import, an old Bento would answer with the new model.
+    """
+    tags = [] if bento is None else [str(model.tag) for model in bento.info.all_models if model.tag.name == MODEL]
+    return tags[0] if tags else f"{MODEL}:latest"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from data.errors import RegistryError
@@ -41,8 +39,9 @@ def import_model(name: str, alias: str) -> tuple[str, bool]:
     newest = _newest()
     if newest is not None and {key: newest.info.labels.get(key) for key in labels} == labels:
         return str(newest.tag), False
-    _verify(version)
-    imported = bentoml.mlflow.import_model(MODEL, f"models:/{name}@{alias}", labels=labels, metadata=dict(version.tags))
+    with tracking.model(version) as folder:
+        Forecaster.load(folder)  # before the store is touched
+        imported = bentoml.mlflow.import_model(MODEL, str(folder), labels=labels, metadata=dict(version.tags))
     return str(imported.tag), True
 
 
@@ -64,12 +63,3 @@ def _labels(version: Version) -> dict[str, str]:
         "git_commit": version.tags.get("git_commit", "unknown"),
         "data_hash": version.tags.get("data_hash", "unknown").replace(":", "-"),
     }
-
-
-def _verify(version: Version) -> None:
-    """Load the model once before the store is touched."""
-    import mlflow.artifacts
-
-    with tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
-        path = mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.number}", dst_path=folder)
-        Forecaster.load(Path(path))

@@ -35,10 +35,11 @@ def draw(
 def _forecast(panel: Panel, design: Design, forecasts: Forecasts, bounds: Bounds) -> Figure:
     """The last week of the last fold, for up to three series: day-ahead forecasts put end to end."""
     last = forecasts.fold == forecasts.fold.max()
-    volume = np.array(
-        [np.nansum(forecasts.actual[last & (panel.series[forecasts.origins] == i)]) for i in range(len(panel))]
-    )
-    shown = np.argsort(-volume)[:3]
+    volume = {
+        place: np.nansum(forecasts.actual[last & (panel.series[forecasts.origins] == place)])
+        for place in np.unique(panel.series[forecasts.origins[last]])
+    }
+    shown = sorted(volume, key=lambda place: -volume[place])[:3]
     figure = Figure(figsize=(11, 2.6 * len(shown)), layout="constrained")
     for axes, series in zip(np.atleast_1d(figure.subplots(len(shown), 1)), shown, strict=True):
         own = np.flatnonzero(last & (panel.series[forecasts.origins] == series))
@@ -62,7 +63,7 @@ def _forecast(panel: Panel, design: Design, forecasts: Forecasts, bounds: Bounds
         axes.plot(times, forecasts.naive[rows].ravel(), color=NAIVE, lw=1, label="seasonal naive")
         axes.plot(times, forecasts.point[rows].ravel(), color=MODEL, lw=1.6, label="forecast")
         axes.plot(times, forecasts.actual[rows].ravel(), color=INK, lw=1, label="actual")
-        axes.set_title(f"series {panel.ids[series]}", loc="left", fontsize=10)
+        axes.set_title(f"series {panel.ids[series]}", loc="left", fontsize=10, parse_math=False)
         axes.margins(x=0)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, fontsize=8, frameon=False)
@@ -95,7 +96,8 @@ def _coverage_by_step(steps: list[dict[str, float]], bounds: Bounds) -> Figure:
         values = [row[f"coverage_{level * 100:g}"] for row in steps]
         axes.plot([row["step"] for row in steps], values, marker="o", ms=3, label=f"{level * 100:g}% interval")
     axes.set_ylim(0.5, 1.0)
-    axes.legend(frameon=False, loc="lower right")
+    if bounds:
+        axes.legend(frameon=False, loc="lower right")
     return figure
 
 
@@ -103,9 +105,11 @@ def _importance(importance: dict[str, float]) -> Figure:
     figure = Figure(figsize=(8, 0.24 * len(importance) + 1), layout="constrained")
     axes = figure.subplots()
     names = list(importance)[::-1]
-    axes.barh(names, [importance[name] for name in names], color=MODEL)
+    axes.barh(range(len(names)), [importance[name] for name in names], color=MODEL)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set_xlabel("rise of the scaled absolute error when the column is shuffled")
     axes.tick_params(labelsize=8)
+    axes.margins(y=0.01)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import importlib.metadata
 import json
@@ -31,6 +32,7 @@ Floats = NDArray[np.float64]
 #: Packages whose versions decide what the model computes.
 PACKAGES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx")
 EXAMPLE_ROWS = 5
+UNKNOWN = "unknown"
 
 
 def run(params: Params, panel: Panel, design: Design) -> tuple[Version, Verdict]:
@@ -49,7 +51,7 @@ def run(params: Params, panel: Panel, design: Design) -> tuple[Version, Verdict]
         model_uri = _log(params, panel, design, forecaster, made, bounds, figures, tags)
         verdict = gate.judge(figures, params.promote.gate, _versus(params, panel, made, champion))
         tracking.log_json(verdict.model_dump(mode="json"), "gate.json")
-        tracking.log({}, {}, {"gate": verdict.outcome})
+        tracking.log({}, {}, {"gate": verdict.outcome, tracking.NOTE: _note(verdict)})
         tags = tags | {"gate": verdict.outcome, "gate_reason": str(verdict)[:4_000]}
         challenger = tracking.register(model_uri, params.promote.experiment, tags)
     if verdict.passed:
@@ -57,12 +59,19 @@ def run(params: Params, panel: Panel, design: Design) -> tuple[Version, Verdict]
     return challenger, verdict
 
 
+def _note(verdict: Verdict) -> str:
+    """What a person wants to read first on the run's page, as Markdown."""
+    lines = [f"- {check.outcome}: {check.text}" for check in verdict.checks]
+    return "\n".join([f"**Gate: {verdict.outcome}**", "", *lines, "", "Pictures are under Artifacts, `plots/`."])
+
+
 def lineage(run_id: str) -> dict[str, str]:
     """Where a model comes from: run, git commit (and whether the tree was clean), DVC's hashes of data and model."""
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     return {
         "run_id": run_id,
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
+        "git_commit": UNKNOWN if commit is None else commit,
+        "git_dirty": UNKNOWN if changes is None else str(bool(changes)).lower(),
         "data_hash": dvc_hash(store.SERIES),
         "model_hash": dvc_hash(store.MODEL / ONNX_FILE),
     }
@@ -98,8 +107,7 @@ def _log(
     tracking.log_dataset(
         store.SERIES, name=params.series.target, digest=tags["data_hash"].removeprefix("md5:"), target="target"
     )
-    importance = dict(_importance())
-    for name, figure in plots.draw(panel, design, made, bounds, steps, importance):
+    for name, figure in plots.draw(panel, design, made, bounds, steps, _importance()):
         tracking.log_figure(figure, name)
     tracking.log_file(store.FORECASTS, "backtest")
     example = made.inputs[:EXAMPLE_ROWS]
@@ -139,9 +147,9 @@ def _after_training(champion: Forecaster, panel: Panel, made: Forecasts, theirs:
     return theirs
 
 
-def _importance() -> list[tuple[str, float]]:
-    rows = [line.split(",") for line in store.IMPORTANCE.read_text().splitlines()[1:]]
-    return [(name, float(rise)) for name, rise in rows]
+def _importance() -> dict[str, float]:
+    with store.IMPORTANCE.open(newline="", encoding="utf-8") as lines:
+        return {row["column"]: float(row["rise"]) for row in csv.DictReader(lines)}
 
 
 def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -154,6 +162,10 @@ def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+def _git(*arguments: str) -> str | None:
+    """What git answers; None where there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

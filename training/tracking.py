@@ -17,13 +17,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.errors import RegistryError
+from data.errors import ConfigError, RegistryError
+from data.sources import address
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 CHALLENGER, CHAMPION = "challenger", "champion"
 #: How long an unreachable server may keep a stage waiting.
 CONNECT_SECONDS = 5
 FORECASTS = "backtest/forecasts.parquet"
+#: The tag that MLflow shows as a run's description.
+NOTE = "mlflow.note.content"
 #: Unless the user says otherwise: fail soon, call nobody, and leave the terminal to the stages.
 QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -49,15 +52,14 @@ def connect() -> str:
         The address, without credentials.
 
     Raises:
-        RegistryError: nothing answers at `MLFLOW_TRACKING_URI`.
+        ConfigError: `MLFLOW_TRACKING_URI` is no address.
+        RegistryError: nothing answers there.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
-    parts = urllib.parse.urlsplit(uri)
-    shown = uri.replace(f"{parts.username}:{parts.password}@", "***@") if parts.password else uri
-    if parts.scheme in ("http", "https"):
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    shown = address.mask(uri)
+    if uri.startswith(("http://", "https://")):
         try:
-            socket.create_connection((parts.hostname or "", port), CONNECT_SECONDS).close()
+            socket.create_connection(_host_and_port(uri), CONNECT_SECONDS).close()
         except OSError as err:
             raise RegistryError(
                 f"MLflow does not answer at {shown} ({err}); start it, or set MLFLOW_TRACKING_URI to one that runs "
@@ -82,7 +84,7 @@ def run(experiment: str) -> Iterator[str]:
         if "MLFLOW_RUN_ID" not in os.environ:
             mlflow.set_experiment(experiment)
         active = mlflow.start_run()
-    with active:
+    with _named(), active:
         yield active.info.run_id
 
 
@@ -192,12 +194,16 @@ def alias(name: str, which: str) -> Version | None:
     from mlflow.exceptions import MlflowException
 
     with _named():
+        client = MlflowClient()
         try:
-            found = MlflowClient().get_model_version_by_alias(name, which)
+            number = client.get_registered_model(name).aliases.get(which)
         except MlflowException as err:
-            if err.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if err.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
+        if number is None:
+            return None
+        found = client.get_model_version(name, number)
         return Version(name, str(found.version), str(found.run_id or ""), dict(found.tags))
 
 
@@ -214,6 +220,8 @@ def version(name: str, number: str) -> Version:
         try:
             found = MlflowClient().get_model_version(name, number)
         except MlflowException as err:
+            if err.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
             raise RegistryError(f"MLflow holds no version {number!r} of {name!r}: see them in `mlflow ui`") from err
         return Version(name, str(found.version), str(found.run_id or ""), dict(found.tags))
 
@@ -238,17 +246,36 @@ def tag(chosen: Version, tags: dict[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def files(chosen: Version) -> Iterator[tuple[Path, Path]]:
-    """The version's model folder and its backtest's forecasts, downloaded for as long as the block runs."""
+def model(chosen: Version) -> Iterator[Path]:
+    """The version's model folder, downloaded for as long as the block runs."""
     import mlflow.artifacts
 
     with tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
         with _named():
-            model = mlflow.artifacts.download_artifacts(
-                f"models:/{chosen.name}/{chosen.number}", dst_path=f"{folder}/model"
-            )
+            path = mlflow.artifacts.download_artifacts(f"models:/{chosen.name}/{chosen.number}", dst_path=folder)
+        yield Path(path)
+
+
+@contextlib.contextmanager
+def files(chosen: Version) -> Iterator[tuple[Path, Path]]:
+    """The version's model folder and its backtest's forecasts, downloaded for as long as the block runs."""
+    import mlflow.artifacts
+
+    with model(chosen) as path, tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
+        with _named():
             forecasts = mlflow.artifacts.download_artifacts(f"runs:/{chosen.run_id}/{FORECASTS}", dst_path=folder)
-        yield Path(model), Path(forecasts)
+        yield path, Path(forecasts)
+
+
+def _host_and_port(uri: str) -> tuple[str, int]:
+    try:
+        parts = urllib.parse.urlsplit(uri)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as err:
+        raise ConfigError(f"MLFLOW_TRACKING_URI: got {address.mask(uri)!r}, which is no address: {err}") from err
+    if not parts.hostname:
+        raise ConfigError(f"MLFLOW_TRACKING_URI: got {address.mask(uri)!r}, which names no host")
+    return parts.hostname, port
 
 
 @contextlib.contextmanager
@@ -261,5 +288,5 @@ def _named() -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as err:
-        text = str(err).splitlines()[0][:300]
+        text = address.mask(str(err).strip().partition("\n")[0])[:300]
         raise RegistryError(f"MLflow failed: {text}; nothing was promoted, `dvc repro` tries again") from err

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import ConfigError
+from data.errors import ConfigError, DataError
 from data.features import Declaration, Design, scale_floor
 from data.matching import RATIO_FLOOR
 from data.panel import Panel
@@ -274,7 +274,7 @@ def test_features_of_an_idle_series_are_divided_by_the_floor() -> None:
     assert np.isfinite(rows.inputs).all()
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 8])
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 6, 8])
 def test_features_of_a_series_too_short_for_a_lag_are_missing(length: int) -> None:
     design = small(scale="2h", lags=[1, 4, 9])
     panel = drawn.panel(design, [np.arange(1.0, length + 1)], np.random.default_rng(0))
@@ -329,6 +329,31 @@ def test_origins_are_observed_with_history_before_and_the_horizon_after(data: st
         if row - start + 1 >= design.context and stop - 1 - row >= design.horizon and panel.observed[row]
     ]
     assert design.origins(panel).tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    ("lengths", "shown"), [([13, 12, 14, 9], "'shop 1' has 12 rows (2 such series)"), ([1], "'shop 0'")]
+)
+def test_series_too_short_for_one_forecast_are_refused(lengths: list[int], shown: str) -> None:
+    design = small(horizon=2, scale="11h")
+    series = [np.ones(length) for length in lengths]
+    with pytest.raises(DataError) as caught:
+        design.check_lengths(drawn.panel(design, series, np.random.default_rng(0)))
+    assert f"series {shown}" in caught.value.message
+    assert "wanted 13 or more: 11 for the longest window and 2 for the horizon; shorten" in caught.value.message
+    assert (caught.value.param, caught.value.exit_code) == ("features", 3)
+
+
+@MANY
+@given(st.data())
+def test_series_are_long_enough_if_each_has_an_origin(data: st.DataObject) -> None:
+    design = data.draw(drawn.designs())
+    panel = data.draw(drawn.panels(design))
+    if set(panel.series[design.origins(panel)]) == set(range(len(panel))):
+        design.check_lengths(panel)
+    else:
+        with pytest.raises(DataError):
+            design.check_lengths(panel)
 
 
 @given(drawn.designs())

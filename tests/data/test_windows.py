@@ -37,7 +37,7 @@ def rolled(values: Floats, offsets: Integers, length: int, how: Callable[[Floats
     series = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
     windows = pd.Series(values).groupby(series).rolling(length)
     found = windows.agg(how) if isinstance(how, str) else windows.apply(how, raw=True)
-    return found.to_numpy(dtype=np.float64)
+    return np.asarray(found, dtype=np.float64)
 
 
 def deviation(window: Floats) -> float:

@@ -15,6 +15,10 @@ from training.forecasts import Forecasts
 
 #: skl2onnx hands booleans to protobuf as integers, which protobuf 7.34 will refuse (pyproject.toml keeps it under 7).
 BOOLEANS = "ignore:Field onnx.AttributeProto.ints. Expected an int, got a boolean:DeprecationWarning"
+#: What MLflow 3.17 itself does that newer libraries warn of.
+MLFLOW = ["ignore:The ``noload`` loader strategy is deprecated", "ignore:.*Any type hint is inferred as AnyType"]
+#: What BentoML 1.4.39 itself does that newer libraries warn of.
+BENTOML = ["ignore:GitWildMatchPattern"]
 HOUR = 3_600
 TREES = {"max_iter": 10, "learning_rate": 0.3, "max_leaf_nodes": 8, "min_samples_leaf": 20, "max_features": 1.0}
 CONFIG: dict[str, Any] = {

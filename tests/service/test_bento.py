@@ -1,0 +1,365 @@
+"""A real Bento, end to end: built, served from another folder without a network, asked over a socket, ended."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import pytest
+import yaml
+
+from data import forecaster as files
+from service import http
+
+if TYPE_CHECKING:
+    from tests.service.conftest import World
+
+ROOT = Path(__file__).parents[2]
+BENTOML = str(Path(sys.executable).with_name("bentoml"))
+READY_SECONDS, END_SECONDS = 60, 20
+FORECAST, MODELS = "/v1/timeseries/forecast", "/v1/timeseries/models"
+#: Belongs to training: neither in a Bento nor needed to answer.
+TRAINING = {"pandas", "sklearn", "mlflow", "dvc", "pyarrow", "skl2onnx", "onnx", "training", "tests"}
+
+#: Writes down every look-up and connection that leaves the machine, and every import that is not allowed.
+GUARD = """
+import os, sys
+
+def note(text):
+    with open(os.environ["GUARD_LOG"], "a") as log:
+        log.write(text + "\\n")
+
+def watch(event, values):
+    if event == "socket.connect" and isinstance(values[1], tuple) and values[1][0] not in ("127.0.0.1", "::1"):
+        note(f"connect {values[1]}")
+    if event == "socket.getaddrinfo" and values[0] not in (None, "localhost", "127.0.0.1", "::1", b"127.0.0.1"):
+        note(f"look up {values[0]}")
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in os.environ["GUARD_BLOCKED"].split():
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.addaudithook(watch)
+sys.meta_path.insert(0, Blocked())
+"""
+
+#: Puts a folder into BentoML's store as `bentoml.mlflow.import_model` lays it out, once for each version.
+STORE = """
+import pathlib, shutil, sys
+import bentoml
+for version in sys.argv[2:]:
+    labels = {"mlflow_name": "bentocast", "mlflow_version": version, "git_commit": "0" * 40}
+    with bentoml.models.create("bentocast", module="bentoml.mlflow", labels=labels) as model:
+        shutil.copytree(sys.argv[1], pathlib.Path(model.path) / "mlflow_model")
+    print(model.tag)
+"""
+
+#: Answers a request with what a Bento holds, and says what was imported for it.
+ANSWER = """
+import json, pathlib, sys
+from data.forecaster import Forecaster
+from service import app, timeseries
+forecaster = Forecaster.load(pathlib.Path(sys.argv[1]))
+made = timeseries.answer(timeseries.parse(sys.stdin.buffer.read()), forecaster, app.MODEL)
+print(json.dumps({"answer": made, "imported": sorted({name.partition(".")[0] for name in sys.modules})}))
+"""
+
+
+@dataclass(frozen=True)
+class Home:
+    """A BENTOML_HOME with two versions of a model and a Bento of the first.
+
+    Attributes:
+        folder: BENTOML_HOME.
+        environment: of every command.
+        models: tags of the two versions.
+        bento: tag of the Bento, built when there was one version only.
+        guard_log: what the guard wrote down.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+    models: tuple[str, str]
+    bento: str
+    guard_log: Path
+
+    @property
+    def unpacked(self) -> Path:
+        """The Bento's own folder."""
+        return self.folder / "bentos" / self.bento.replace(":", "/")
+
+
+class Server:
+    """`bentoml serve` in a process of its own, and the worker that it starts."""
+
+    def __init__(self, home: Path, environment: dict[str, str], folder: Path, *target: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.log = home / "serve.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [BENTOML, "serve", *target, "--host", "127.0.0.1", "--port", str(port)],
+                cwd=folder,
+                env=environment | {"BENTOML_HOME": str(home)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30)
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._is_ready():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            self._pause()
+
+    def end(self) -> None:
+        """Ask it to end, as Ctrl-C and Kubernetes do, and see that nothing is left."""
+        self.client.close()
+        psutil: Any = importlib.import_module("psutil")
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(END_SECONDS)
+        finally:
+            _, alive = psutil.wait_procs(family, timeout=END_SECONDS)
+            for process in (*alive, self.process):
+                process.kill()
+        assert not alive, self.log.read_text()
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.client.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _pause(self) -> None:
+        try:
+            self.process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            return
+
+
+def run(environment: dict[str, str], *command: str, folder: Path = ROOT, **options: Any) -> str:
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, **options
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def home(city: World, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    folder = tmp_path_factory.mktemp("bentoml")
+    guard = tmp_path_factory.mktemp("guard")
+    (guard / "sitecustomize.py").write_text(GUARD)
+    nowhere = "http://192.0.2.1:9"
+    environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")} | {
+        "BENTOML_HOME": str(folder / "home"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "PYTHONPATH": str(guard),
+        "GUARD_LOG": str(guard / "log"),
+        "GUARD_BLOCKED": "",
+        **dict.fromkeys(["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"], nowhere),
+    }
+    (guard / "log").touch()
+    laid_out = folder / "mlflow_model"
+    (laid_out / files.EXTRA).mkdir(parents=True)
+    shutil.copy(city.folder / files.ONNX_FILE, laid_out)
+    shutil.copy(city.folder / files.CARD_FILE, laid_out / files.EXTRA)
+    (laid_out / "MLmodel").write_text("flavors: {}\n")
+    first = run(environment, sys.executable, "-c", STORE, str(laid_out), "1").strip()
+    bento = run(environment, BENTOML, "build", "--output", "tag").strip().removeprefix("__tag__:")
+    second = run(environment, sys.executable, "-c", STORE, str(laid_out), "2").strip()
+    return Home(folder / "home", environment, (first, second), bento, guard / "log")
+
+
+@pytest.fixture(scope="module")
+def servers(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
+    """The Bento, from a folder with other packages of the same names, and the project itself.
+
+    Each has a BENTOML_HOME of its own: a second `bentoml serve` wipes the first one's metrics.
+    """
+    copy = tmp_path_factory.mktemp("copy") / "home"
+    shutil.copytree(home.folder, copy)
+    environment = home.environment | {"GUARD_BLOCKED": " ".join(TRAINING - {"training", "tests"})}
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for name in ("data", "service"):
+        (elsewhere / name).mkdir()
+        (elsewhere / name / "__init__.py").write_text("raise AssertionError('not the code of the Bento')")
+    started = {
+        "bento": Server(home.folder, environment, elsewhere, home.bento),
+        "project": Server(copy, environment, ROOT),
+    }
+    try:
+        for server in started.values():
+            server.wait_until_ready()
+        yield started
+    finally:
+        for server in started.values():
+            server.end()
+
+
+@pytest.fixture(params=["bento", "project"])
+def server(servers: dict[str, Server], request: pytest.FixtureRequest) -> Server:
+    chosen: Server = servers[request.param]
+    return chosen
+
+
+class TestServed:
+    """What a client sees."""
+
+    def test_forecast_has_the_bits_of_training(self, server: Server, city: World) -> None:
+        answer = server.client.post(FORECAST, json=city.document(city.history(1), quantiles=[0.1]))
+        expected = city.expected([city.origin(1)])
+        (content,) = answer.json()["outputs"][0]["content"]
+        assert answer.status_code == 200
+        assert np.array_equal(content["mean_forecast"], expected.point[0])
+        assert np.array_equal(content["quantiles"]["0.1"], city.forecaster.quantile(expected, 0.1)[0])
+
+    def test_many_series(self, server: Server, city: World) -> None:
+        answer = server.client.post(FORECAST, json=city.document(*city.histories(300))).json()
+        expected = city.expected([city.origin(turn % 3, turn) for turn in range(300)])
+        got = [output["content"][0]["mean_forecast"] for output in answer["outputs"]]
+        assert np.array_equal(got, expected.point)
+
+    def test_models(self, server: Server) -> None:
+        (model,) = server.client.get(MODELS).json()["models"]
+        assert (model["name"], model["horizon"], model["context_length"]) == ("bentocast", 12, 102)
+
+    def test_bad_input(self, server: Server, city: World) -> None:
+        document = city.document()
+        del document["inputs"][0]["future_covariates"]["temperature"]
+        answer = server.client.post(FORECAST, json=document)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == "inputs[0].future_covariates.temperature"
+
+    @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v2/nowhere", 404), ("GET", FORECAST, 405)])
+    def test_wrong_paths_are_answered_in_the_shape_of_the_api(
+        self, server: Server, method: str, path: str, status: int
+    ) -> None:
+        answer = server.client.request(method, path)
+        assert answer.status_code == status
+        assert list(answer.json()["error"]) == ["code", "message", "param", "type"]
+        assert answer.headers["x-model-name"] == "bentocast"
+
+    def test_a_body_over_the_limit(self, server: Server) -> None:
+        """Sent in chunks, so without a content-length."""
+        pieces = (b" " * 2**20 for _ in range(http.MAX_BODY_BYTES // 2**20 + 2))
+        assert server.client.post(FORECAST, content=pieces).status_code == 413
+
+    @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/livez/"])
+    def test_probes(self, server: Server, path: str) -> None:
+        assert server.client.get(path, follow_redirects=True).status_code == 200
+
+    def test_documentation_comes_from_here_alone(self, server: Server) -> None:
+        page = server.client.get("/", follow_redirects=True)
+        assert page.url.path == "/docs"
+        links = re.findall(r"""(?:href|src|url)\s*[=:]\s*["']([^"']+)""", page.text)
+        assert {server.client.get(link).status_code for link in links} == {200}
+        assert len(server.client.get("/static_content/swagger-ui-bundle.js").content) > 100_000
+        assert not re.search(r"https?:", page.text)
+
+    def test_metrics(self, server: Server, city: World) -> None:
+        server.client.post(FORECAST, json=city.document())
+        text = server.client.get("/metrics").text
+        counted = re.findall(
+            rf'bentoml_service_request_total{{endpoint="{FORECAST}",http_response_code="200".*}} (\S+)', text
+        )
+        assert float(counted[0]) >= 1
+        assert f'bentoml_service_request_duration_seconds_bucket{{endpoint="{FORECAST}"' in text
+
+    def test_a_bento_answers_with_its_own_model_and_says_so(self, servers: dict[str, Server], home: Home) -> None:
+        """A newer version in the store changes nothing for a Bento that was built before."""
+        headers = servers["bento"].client.get(MODELS).headers
+        assert (headers["x-bento"], headers["x-model-version"]) == (home.bento, "1")
+
+    def test_the_project_answers_with_the_newest_model_and_says_so(self, servers: dict[str, Server]) -> None:
+        headers = servers["project"].client.get(MODELS).headers
+        assert headers["x-model-version"] == "2"
+        assert headers["x-bento"] == "bentocast"
+
+    def test_nothing_calls_out(self, servers: dict[str, Server], home: Home, city: World) -> None:
+        for server in servers.values():
+            server.client.post(FORECAST, json=city.document())
+        assert home.guard_log.read_text() == ""
+
+
+class TestContents:
+    """What is in a Bento, and what is not."""
+
+    def test_no_module_of_training_is_imported_anywhere(self, home: Home) -> None:
+        assert imports(home.unpacked / "src") & TRAINING == set()
+
+    def test_every_module_that_is_imported_is_in_it(self, home: Home) -> None:
+        source = home.unpacked / "src"
+        here = {".".join(path.relative_to(source).with_suffix("").parts) for path in source.rglob("*.py")}
+        wanted = {name for path in source.rglob("*.py") for name in own_modules(path)}
+        assert wanted - here - {"data", "service"} == set()
+
+    def test_nothing_else_is_in_it(self, home: Home) -> None:
+        source = home.unpacked / "src"
+        assert {path.name for path in source.iterdir()} <= {"data", "service", "bentofile.yaml"}
+        assert {path.suffix for path in source.rglob("*.*")} == {".py", ".yaml"}
+
+    def test_it_is_tied_to_its_model(self, home: Home) -> None:
+        told = yaml.safe_load((home.unpacked / "bento.yaml").read_text())
+        assert [model["tag"] for model in told["models"]] == [home.models[0]]
+        assert told["service"] == "service.app:Bentocast"
+
+    def test_it_installs_nothing_of_training(self, home: Home) -> None:
+        text = (home.unpacked / "env/python/requirements.txt").read_text()
+        named = set(re.findall(r"^([a-z0-9_.-]+)==", text, re.MULTILINE))
+        assert {"bentoml", "numpy", "onnxruntime", "httptools", "uvloop"} <= named
+        assert named & {"pandas", "scikit-learn", "mlflow", "dvc", "pyarrow", "skl2onnx", "onnx"} == set()
+
+    def test_it_answers_where_training_is_not_installed(self, home: Home, city: World) -> None:
+        environment = home.environment | {"GUARD_BLOCKED": " ".join(TRAINING)}
+        environment["PYTHONPATH"] += os.pathsep + str(home.unpacked / "src")
+        model = home.folder / "models" / home.models[0].replace(":", "/") / "mlflow_model"
+        asked = json.dumps(city.document(city.history(2)))
+        made = json.loads(
+            run(environment, sys.executable, "-c", ANSWER, str(model), folder=home.unpacked / "src", input=asked)
+        )
+        expected = city.expected([city.origin(2)]).point[0].tolist()
+        assert made["answer"]["outputs"][0]["content"][0]["mean_forecast"] == expected
+        assert set(made["imported"]) & TRAINING == set()
+
+
+def imports(folder: Path) -> set[str]:
+    """Top-level names of everything that is imported below a folder, at any depth of the code."""
+    return {name.partition(".")[0] for path in folder.rglob("*.py") for name in _imported(path)}
+
+
+def own_modules(path: Path) -> set[str]:
+    """The project's own modules that a file imports."""
+    return {name for name in _imported(path) if name.partition(".")[0] in {"data", "service", "training"}}
+
+
+def _imported(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = node.module in {"data", "service"}
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} if whole else {node.module}
+    return found
