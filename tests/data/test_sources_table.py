@@ -252,7 +252,7 @@ def test_csv_other_separator(separator: str, name: str) -> None:
     ("content", "what"),
     [
         (b"PAR1....", "a Parquet file: set ingest.source to parquet"),
-        (gzip.compress(b"x"), "compressed by gzip: let its name end in .gz"),
+        (gzip.compress(b"x", mtime=0), "compressed by gzip: let its name end in .gz"),
         (CSV.encode("utf-16"), "UTF-16 text: save it as UTF-8"),
         (
             zipped(a="x"),

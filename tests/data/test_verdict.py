@@ -34,6 +34,13 @@ def test_between_passes_from_low_to_high(value: float, low: float, high: float) 
     assert made.numbers == {"value": value, "low": low, "high": high}
 
 
+@given(NUMBERS)
+def test_limits_themselves_pass(limit: float) -> None:
+    assert Check.at_most("p95", limit, limit).outcome is Outcome.PASS
+    assert Check.between("coverage", limit, limit, math.inf).outcome is Outcome.PASS
+    assert Check.between("coverage", limit, -math.inf, limit).outcome is Outcome.PASS
+
+
 def test_checks_print_their_numbers() -> None:
     assert Check.at_most("p95", 812, 500, " ms").text == "p95 812 ms > 500 ms (limit)"
     assert Check.at_most("ratio", 0.98765, 1.02).text == "ratio 0.9877 <= 1.02 (limit)"
