@@ -31,7 +31,7 @@ pipeline: venv ## data -> features -> backtest -> model -> registry (dvc repro)
 
 bento: pipeline ## import the champion into BentoML and build a versioned Bento
 	python -m training import
-	bentoml build
+	bentoml build $$(python -m training labels)
 
 run: bento ## from nothing to a forecast service on http://127.0.0.1:3000
 	@echo "serving on http://127.0.0.1:$(PORT) (Ctrl-C ends it); API documentation: http://127.0.0.1:$(PORT)/docs"

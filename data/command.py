@@ -30,6 +30,11 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> None:
         )
 
 
+def say(text: str) -> None:
+    """Tell a person what is going on; standard output is left to results."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def _end(message: str, code: int) -> None:
     color = sys.stderr.isatty()
     print(("\033[31merror:\033[0m " if color else "error: ") + message, file=sys.stderr)

@@ -24,7 +24,7 @@ from service import openapi, timeseries
 #: The worst body of this size takes 1.4 GB and three seconds to read.
 MAX_BODY_BYTES = 32 * 1024 * 1024
 #: Requests that are read and answered at the same time; the others wait, so that memory is bounded.
-MAX_AT_ONCE = 4
+MAX_AT_ONCE = 2
 
 logger = logging.getLogger("bentocast.service")
 

@@ -46,6 +46,8 @@ def promote(config: Params, asked: argparse.Namespace) -> None:
     from training import promote, stages, tracking
 
     name = config.promote.experiment
+    if asked.reason and not asked.version:
+        raise ConfigError("--reason goes with --version N, the version to promote past the gate")
     if asked.version:
         if not asked.reason:
             raise ConfigError("--version promotes past the gate: say why with --reason TEXT")
@@ -72,6 +74,13 @@ def import_model(config: Params, asked: argparse.Namespace) -> None:
     print(f"import: {tag} {'imported' if fresh else 'was imported before'}")
 
 
+def labels(_config: Params, _: argparse.Namespace) -> None:
+    """Print the newest imported model's lineage as options of `bentoml build`."""
+    from training import bento
+
+    print(" ".join(f"--label {key}={value}" for key, value in bento.labels().items()))
+
+
 def figures(config: Params, asked: argparse.Namespace) -> None:
     """Accuracy, coverage and ONNX parity on UCI's bike-sharing hour.csv, as a table."""
     from training import figures
@@ -93,7 +102,14 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--params", type=Path, default=PARAMS, help="configuration (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    runs = {"backtest": backtest, "train": train, "promote": promote, "import": import_model, "figures": figures}
+    runs = {
+        "backtest": backtest,
+        "train": train,
+        "promote": promote,
+        "import": import_model,
+        "labels": labels,
+        "figures": figures,
+    }
     made = {name: commands.add_parser(name, help=run.__doc__, description=run.__doc__) for name, run in runs.items()}
     made["promote"].add_argument("--strict", action="store_true", help="exit with code 7 if the gate does not pass")
     made["promote"].add_argument("--version", help="promote this version by hand, past the gate")

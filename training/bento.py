@@ -45,6 +45,18 @@ def import_model(name: str, alias: str) -> tuple[str, bool]:
     return str(imported.tag), True
 
 
+def labels() -> dict[str, str]:
+    """Labels of the newest imported model: its version, run, commit and data.
+
+    Raises:
+        RegistryError: no model was imported yet.
+    """
+    newest = _newest()
+    if newest is None:
+        raise RegistryError("BentoML's store holds no model: import one with `python -m training import`")
+    return dict(newest.info.labels)
+
+
 def _newest() -> Any:
     import bentoml
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data import frame, store
-from data.errors import BentocastError, ModelError
+from data import command, frame, store
+from data.errors import BentocastError, DataError, ModelError
 from data.features import Design
 from data.forecaster import CARD_FILE, ONNX_FILE, Forecaster
 from data.panel import Panel
@@ -39,9 +39,14 @@ def run(params: Params, panel: Panel, design: Design) -> tuple[Version, Verdict]
     """Log, register, judge; promote if the verdict is a pass.
 
     Raises:
+        DataError: a stage before this one has not run.
         RegistryError: MLflow is out of reach; the champion stays.
     """
-    tracking.connect()
+    for path in (store.BACKTEST_METRICS, store.TRAIN_METRICS, store.IMPORTANCE):
+        if not path.exists():
+            raise DataError(f"{path} not found: run `dvc repro` to make it, or `dvc pull` to fetch it")
+    server = tracking.connect()
+    command.say(f"promote: logging the run to {server}")
     forecaster = Forecaster.load(store.MODEL)
     made, bounds = table.read(store.FORECASTS, design, panel, frame.read_features(store.FEATURES, design))
     figures = metrics.summary(made, bounds)
@@ -49,6 +54,7 @@ def run(params: Params, panel: Panel, design: Design) -> tuple[Version, Verdict]
     with tracking.run(params.promote.experiment) as run_id:
         tags = lineage(run_id)
         model_uri = _log(params, panel, design, forecaster, made, bounds, figures, tags)
+        command.say("promote: comparing with the champion" if champion else "promote: no champion yet")
         verdict = gate.judge(figures, params.promote.gate, _versus(params, panel, made, champion))
         tracking.log_json(verdict.model_dump(mode="json"), "gate.json")
         tracking.log({}, {}, {"gate": verdict.outcome, tracking.NOTE: _note(verdict)})

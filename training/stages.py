@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data import atomic, durations, frame, store
+from data import atomic, command, durations, frame, store
 from data.features import Declaration, Design, scale_floor
 from data.forecaster import save
 from data.panel import Panel
@@ -39,6 +39,7 @@ def backtest(params: Params) -> dict[str, float]:
         cuts = backtesting.folds(params.backtest, design, panel)
         progress = tqdm(cuts, desc="backtest", unit="fold")
         made = backtesting.run(params, design, panel, known, progress)
+        command.say("backtest: calibrating intervals fold by fold")
         bounds = intervals.rolling_bounds(
             made,
             intervals.forward_spread(made, params.train),
@@ -59,7 +60,7 @@ def train(params: Params) -> dict[str, Any]:
         panel, design = load(params)
         known = frame.read_features(store.FEATURES, design)
         made, _ = forecasts.read(store.FORECASTS, design, panel, known)
-        trained = training.run(params, design, panel, known, made)
+        trained = training.run(params, design, panel, known, made, command.say)
     figures = {
         "rows": trained.card.training_rows,
         "columns": len(trained.card.columns),

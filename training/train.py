@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,14 @@ class Trained(NamedTuple):
     importance: dict[str, float]
 
 
-def run(params: Params, design: Design, panel: Panel, known: Floats, forecasts: Forecasts) -> Trained:
+def run(
+    params: Params,
+    design: Design,
+    panel: Panel,
+    known: Floats,
+    forecasts: Forecasts,
+    say: Callable[[str], None] = lambda _: None,
+) -> Trained:
     """Fit on every usable origin of the panel.
 
     Args:
@@ -52,6 +60,7 @@ def run(params: Params, design: Design, panel: Panel, known: Floats, forecasts: 
         panel: the series.
         known: `design.origin_table(panel)`.
         forecasts: the backtest, whose errors calibrate the intervals.
+        say: told what is being done.
 
     Raises:
         DataError: nothing to fit on.
@@ -60,10 +69,13 @@ def run(params: Params, design: Design, panel: Panel, known: Floats, forecasts: 
     origins = estimator.training_origins(design, panel, params.train.max_rows)
     rows = design.rows(panel, origins, known[:, origins])
     target = (estimator.actuals(panel, origins, design.horizon) / rows.scale[:, None]).ravel()
+    say(f"train: fitting the forecast on {rows.inputs.shape[0]} rows")
     point = estimator.fit(rows.inputs, target, params.train.point, params.train.seed)
+    say("train: fitting the spread and calibrating the intervals")
     spread = intervals.fit_spread(forecasts, params.train)
     onnx = export.export(point, spread)
     pick = np.random.default_rng(params.train.seed).permutation(rows.inputs.shape[0])[:PARITY_ROWS]
+    say("train: comparing the export with scikit-learn, and ranking the features")
     parity = export.parity(onnx, {"point": point, "spread": spread}, rows.inputs[pick])
     if not parity.relative <= PARITY_LIMIT:
         raise ModelError(
