@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import json
 import os
@@ -125,15 +126,20 @@ class Server:
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30)
 
     def wait_until_ready(self) -> None:
+        """Ask until it is; a worker that cannot start is started again for ever, so its log is looked at."""
         deadline = time.monotonic() + READY_SECONDS
         while not self._is_ready():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
+            text = self.log.read_text()
+            assert self.process.poll() is None, text
+            assert "Traceback" not in text, text
+            assert time.monotonic() < deadline, text
             self._pause()
 
     def end(self) -> None:
         """Ask it to end, as Ctrl-C and Kubernetes do, and see that nothing is left."""
         self.client.close()
+        if self.process.poll() is not None:
+            return
         psutil: Any = importlib.import_module("psutil")
         family = psutil.Process(self.process.pid).children(recursive=True)
         os.killpg(self.process.pid, signal.SIGTERM)
@@ -205,17 +211,16 @@ def servers(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
     for name in ("data", "service"):
         (elsewhere / name).mkdir()
         (elsewhere / name / "__init__.py").write_text("raise AssertionError('not the code of the Bento')")
-    started = {
-        "bento": Server(home.folder, environment, elsewhere, home.bento),
-        "project": Server(copy, environment, ROOT),
-    }
-    try:
+    with contextlib.ExitStack() as stack:
+        started = {
+            "bento": Server(home.folder, environment, elsewhere, home.bento),
+            "project": Server(copy, environment, ROOT),
+        }
+        for server in started.values():
+            stack.callback(server.end)
         for server in started.values():
             server.wait_until_ready()
         yield started
-    finally:
-        for server in started.values():
-            server.end()
 
 
 @pytest.fixture(params=["bento", "project"])

@@ -8,6 +8,7 @@ import logging
 import re
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -324,6 +325,35 @@ def test_building_the_application_asks_for_nothing_yet() -> None:
         raise AssertionError
 
     assert isinstance(http.build(never), Starlette)
+
+
+def test_only_so_many_bodies_are_worked_on_at_once(city: World) -> None:
+    """The worst body takes a gigabyte while it is read: twenty of them must not take twenty."""
+    busy: list[int] = [0]
+    most: list[int] = []
+
+    class Counting(Forecaster):
+        def forecast(self, *args: Any, **kwargs: Any) -> Any:
+            busy[0] += 1
+            most.append(busy[0])
+            made = super().forecast(*args, **kwargs)
+            busy[0] -= 1
+            return made
+
+    app = http.build(lambda: served(Counting(city.forecaster.card, city.forecaster._session)))
+
+    async def talk() -> None:
+        transport = httpx.ASGITransport(app)
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://testserver") as client,
+            anyio.create_task_group() as group,
+        ):
+            for _ in range(20):
+                group.start_soon(partial(client.post, FORECAST, json=city.document(*city.histories(30))))
+
+    anyio.run(talk)
+    assert len(most) == 20
+    assert max(most) <= http.MAX_AT_ONCE
 
 
 def test_forecasts_do_not_hold_up_probes(city: World) -> None:
