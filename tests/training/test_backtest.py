@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_folds_are_ordered_and_the_last_ends_with_the_table(config: Params, leng
     assert len(made) == config.backtest.folds
     assert made[-1].end == panel.times.max()
     assert {str(fold.end - fold.cut) for fold in made} == {str(made[0].end - made[0].cut)}
-    assert all(later.cut > earlier.cut for earlier, later in zip(made, made[1:], strict=False))
+    assert all(later.cut > earlier.cut for earlier, later in itertools.pairwise(made))
 
 
 @settings(deadline=None, max_examples=30)

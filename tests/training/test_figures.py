@@ -35,11 +35,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "atemp": draw.random(hours.size),
             "hum": draw.random(hours.size),
             "windspeed": draw.random(hours.size),
-            "cnt": np.maximum(1, np.round(rides.to_numpy() + 3 * draw.standard_normal(hours.size))).astype(int),
+            "cnt": np.maximum(1, np.round(np.asarray(rides) + 3 * draw.standard_normal(hours.size))).astype(int),
         }
     )
     path = tmp_path_factory.mktemp("bikes") / "hour.csv"
-    frame.drop(index=draw.choice(np.arange(1, 1_090), 20, replace=False)).to_csv(path, index=False)
+    frame[draw.random(len(frame)) > 0.02].to_csv(path, index=False)
     return path
 
 

@@ -176,10 +176,10 @@ def test_compare_with_a_champion_without_error_does_not_conclude() -> None:
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_compare_never_passes_an_infinite_error(place: int) -> None:
-    parts = list(errors(2, factor=0.5))
-    parts[place][7] = math.inf
+    ours, theirs, days = errors(2, factor=0.5)
+    (ours, theirs)[place][7] = math.inf
     with np.errstate(invalid="ignore"):
-        found = gate.compare(*parts, LIMITS)  # type: ignore[arg-type]
+        found = gate.compare(ours, theirs, days, LIMITS)
     assert found.outcome is not Outcome.PASS
 
 

@@ -202,9 +202,9 @@ def test_calibration_takes_the_errors_of_neighbouring_steps_along() -> None:
 def test_calibration_leaves_out_what_was_not_observed() -> None:
     past = synthetic(11, 60)
     spreads = intervals.forward_spread(past, TRAIN)
-    hidden = np.random.default_rng(0).random(past.actual.shape[0]) < 0.3
-    gappy = dataclasses.replace(past, actual=np.where(hidden[:, None], np.nan, past.actual))
-    part = intervals.calibrate(past.take(~hidden), spreads[~hidden], LONG)
+    kept = np.asarray(np.random.default_rng(0).random(past.actual.shape[0]) > 0.3)
+    gappy = dataclasses.replace(past, actual=np.where(kept[:, None], past.actual, np.nan))
+    part = intervals.calibrate(past.take(kept), spreads[kept], LONG)
     whole = intervals.calibrate(gappy, spreads, LONG)
     assert np.allclose(np.array(whole.quantiles), np.array(part.quantiles))
 

@@ -36,6 +36,12 @@ def png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
+def legend(figure: Figure) -> list[str]:
+    found = figure.axes[0].get_legend()
+    assert found is not None
+    return [text.get_text() for text in found.get_texts()]
+
+
 def renders(figures: dict[str, Figure]) -> bool:
     return list(figures) == NAMES and all(png(figure).startswith(b"\x89PNG") for figure in figures.values())
 
@@ -51,8 +57,7 @@ def test_draw_renders_for_few_and_many_series(lengths: tuple[int, ...], shown: i
     volume = [panel.target[panel.series == place][-72:].sum() for place in range(len(lengths))]
     busiest = sorted(range(len(lengths)), key=lambda place: -volume[place])[:shown]
     assert [part.get_title(loc="left") for part in axes] == [f"series {panel.ids[place]}" for place in busiest]
-    labels = [text.get_text() for text in axes[0].get_legend().get_texts()]
-    assert labels == ["95% interval", "80% interval", "seasonal naive", "forecast", "actual"]
+    assert legend(figures["forecast.png"]) == ["95% interval", "80% interval", "seasonal naive", "forecast", "actual"]
 
 
 def test_draw_shows_day_ahead_forecasts_end_to_end() -> None:
@@ -81,8 +86,7 @@ def test_draw_names_levels_with_their_digits() -> None:
     panel = tiny.panel((340,))
     made = tiny.backtested(PARAMS, panel)
     figures = drawn(panel, made, bounds(made, (0.995,)), {"step": 0.2})
-    texts = [text.get_text() for text in figures["coverage_by_step.png"].axes[0].get_legend().get_texts()]
-    assert texts == ["99.5% interval"]
+    assert legend(figures["coverage_by_step.png"]) == ["99.5% interval"]
 
 
 def test_draw_renders_where_actuals_are_missing() -> None:
