@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help venv pipeline run bento test lint format bench figures lock clean
+.PHONY: help venv localhost pipeline run bento test lint format bench figures lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,13 @@ $(VENV)/.installed: requirements/dev.txt requirements/uv.txt
 	$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
 
+# bentoml serve binds to the name localhost; a bare root file system may have no /etc/hosts to find it in.
+localhost:
+	@$(PYTHON) -c 'import socket; socket.gethostbyname("localhost")' 2>/dev/null || \
+	  { echo "make: the name localhost does not resolve; adding it to /etc/hosts"; \
+	    echo "127.0.0.1 localhost" >>/etc/hosts; } || \
+	  { echo "make: add the line '127.0.0.1 localhost' to /etc/hosts, as root" >&2; exit 1; }
+
 pipeline: venv ## data -> features -> backtest -> model -> registry (dvc repro)
 	dvc repro $(STAGE)
 
@@ -33,12 +40,12 @@ bento: pipeline ## import the champion into BentoML and build a versioned Bento
 	python -m training import
 	bentoml build $$(python -m training labels)
 
-run: bento ## from nothing to a forecast service on http://127.0.0.1:3000
+run: localhost bento ## from nothing to a forecast service on http://127.0.0.1:3000
 	@echo "serving on http://127.0.0.1:$(PORT) (Ctrl-C ends it); API documentation: http://127.0.0.1:$(PORT)/docs"
 	bentoml serve --host 127.0.0.1 --port $(PORT)
 
-test: venv ## all tests that need neither root nor servers
-	pytest -n 2 --dist loadfile
+test: localhost venv ## all tests that need neither root nor servers
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: venv ## ruff, mypy --strict, lock files
 	ruff check .

@@ -86,6 +86,20 @@ def test_reader_keeps_the_file_it_opened(tmp_path: Path) -> None:
         assert reader.read() == "old"
 
 
+def test_everything_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced, fsync = tmp_path / "model", list[str](), os.fsync
+    write_folder(path, "old")
+
+    def recorded(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        assert (path / "deep" / "file").read_text() == "old"
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    write_folder(path, "new")
+    assert sorted(synced) == ["deep", "file", "model"]
+
+
 # What fails leaves what was there
 
 

@@ -454,6 +454,13 @@ def test_design_refuses_what_is_not_known_or_does_not_fit(features: dict[str, An
     assert caught.value.exit_code == 2
 
 
+@given(st.integers(2, 30))
+def test_seasonal_lag_may_be_as_short_as_the_horizon_and_no_shorter(horizon: int) -> None:
+    assert small(horizon=horizon, seasonal_lags=[f"{horizon}h"]).seasonal_lags == [horizon]
+    with pytest.raises(ConfigError, match=f"at step {horizon} its value is not known at the origin"):
+        small(horizon=horizon, seasonal_lags=[f"{horizon - 1}h"])
+
+
 def test_design_refuses_to_match_on_a_covariate_that_is_ignored() -> None:
     matched = {"match": "rain", "season": "1d", "lookback": "7d", "counts": [1]}
     with pytest.raises(ConfigError, match=r"features.matched_means.match: got 'rain'.*wanted one of hour"):

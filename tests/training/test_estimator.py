@@ -128,7 +128,7 @@ def test_training_origins_of_a_short_series_say_how_many_rows_are_wanted() -> No
         estimator.training_origins(tiny.design(PARAMS, panel), panel, EVERYTHING)
     assert caught.value.message == (
         "series 'shop 1' has 29 rows (2 such series), wanted 30 or more: 24 for the longest window and 6 for the horizon; "
-        "shorten the windows under features in params.yaml, or remove the series"
+        "shorten the windows under features in params.yaml, or remove the series from the table"
     )
     assert caught.value.param == "features"
 
