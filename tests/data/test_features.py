@@ -20,7 +20,7 @@ from data.panel import Panel
 from tests.data import drawn, project
 from tests.data.drawn import Integers
 
-MANY = settings(max_examples=100, deadline=None)
+MANY = settings(max_examples=60, deadline=None)
 
 
 def possible(design: Design, panel: Panel) -> Integers:
@@ -37,7 +37,7 @@ def some(data: st.DataObject, rows: Integers) -> Integers:
 # Serving computes what training computed
 
 
-@MANY
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_features_of_a_client_are_the_bits_of_training(data: st.DataObject) -> None:
     design = data.draw(drawn.designs())

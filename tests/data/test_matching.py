@@ -15,7 +15,7 @@ from data.matching import RATIO_FLOOR, Matcher
 from data.panel import Panel
 from tests.data.drawn import Floats, Integers, same_bits
 
-MANY = settings(max_examples=100, deadline=None)
+MANY = settings(max_examples=60, deadline=None)
 
 
 @st.composite

@@ -229,7 +229,7 @@ def test_every_section_is_found() -> None:
     assert {"", "series.covariates", "features.matched_means", "promote.gate"} <= set(SECTIONS)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(KEYS), VALUES)
 def test_any_value_is_taken_or_refused(key: str, value: object) -> None:
     try:

@@ -201,6 +201,7 @@ def test_rows_are_counted_as_the_user_wrote_them() -> None:
 
 
 def test_negative_numbers_are_fine_unless_refused_by_the_declaration() -> None:
+    assert len(schema.check(table(sales=[0.0, -0.0, 1.0]), declared())) == 3
     raw = table(sales=[-1.0, 0.0, 1.0], rain=[-1.0, -2.0, 0.0])
     frame = schema.check(raw, declared(nonnegative=False, covariates={"past": ["rain"]}))
     assert frame["target"].min() == -1

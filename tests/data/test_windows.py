@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from data import windows
 from tests.data.drawn import Floats, Integers, same_bits
 
-MANY = settings(max_examples=100, deadline=None)
+MANY = settings(max_examples=60, deadline=None)
 #: Numbers for which neither a sum nor a square overflows.
 NUMBERS = st.floats(-1e100, 1e100)
 
