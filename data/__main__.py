@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from data import atomic, command, params, store
+from data import atomic, command, configuration, store
 from data.params import PARAMS, Params
 
 
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
     made["example"].add_argument("--horizon", type=int, help="steps ahead (default: the model's)")
     made["example"].add_argument("series", nargs="*", help="names of series (default: the first one)")
     asked = parser.parse_args(argv)
-    runs[asked.command](params.load(asked.params), asked)
+    runs[asked.command](configuration.load(asked.params), asked)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+#: Linux: AT_FDCWD and RENAME_EXCHANGE.
+_HERE, _RENAME_EXCHANGE = -100, 2
 
 
 @contextlib.contextmanager
@@ -24,12 +28,10 @@ def replacing(path: Path) -> Iterator[Path]:
         yield target
         _sync(target)
         if path.is_dir() and not path.is_symlink():
-            path.rename(scratch / "before")
-        target.rename(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            (scratch / "before").rename(path)
-        raise
+            _exchange(target, path)
+        else:
+            target.rename(path)
+        _sync_one(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -40,10 +42,28 @@ def write_text(path: Path, text: str) -> None:
         scratch.write_text(text, encoding="utf-8")
 
 
+def _exchange(one: Path, other: Path) -> None:
+    """Let two paths change places, in one step where the system can (Linux), so that a kill finds either whole."""
+    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if exchange and exchange(_HERE, bytes(one.resolve()), _HERE, bytes(other.resolve()), _RENAME_EXCHANGE) == 0:
+        return
+    aside = one.with_name("aside")
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except BaseException:
+        aside.rename(other)
+        raise
+
+
 def _sync(path: Path) -> None:
     for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync_one(file)
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

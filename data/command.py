@@ -23,7 +23,9 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> None:
     except KeyboardInterrupt:
         _end("interrupted", 130)
     except OSError as err:
-        if err.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if err.errno == errno.EACCES:
+            _end(f"no permission for {err.filename or 'a file'}; nothing was changed", 74)
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
             raise
         _end(
             f"cannot write {err.filename or 'a file'}: {os.strerror(err.errno)}; what was there before is unchanged", 74

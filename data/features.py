@@ -240,6 +240,20 @@ class Design:
                 param="features",
             )
 
+    def check_inputs(self, inputs: NDArray[np.float32]) -> None:
+        """See that every column has a value somewhere.
+
+        Raises:
+            DataError: names the first column that has none.
+        """
+        empty = np.flatnonzero(np.isnan(inputs).all(axis=0))
+        if empty.size:
+            raise DataError(
+                f"feature {self.names[empty[0]]!r} has no value in any row: nothing in the lookback matches; match on a "
+                "covariate that repeats (a kind of day, not a measurement), or lengthen features.matched_means.lookback",
+                param="features",
+            )
+
     def origins(self, panel: Panel) -> Integers:
         """Rows of a panel to forecast from: observed, enough history before, the whole horizon after."""
         left = np.repeat(panel.lengths, panel.lengths) - 1 - panel.age

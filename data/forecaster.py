@@ -10,14 +10,15 @@ import hashlib
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from data import atomic
-from data.errors import ModelError, RequestError
+from data.errors import ConfigError, ModelError, RequestError
 from data.features import Declaration, Design
 from data.panel import Panel
 from data.params import Section
@@ -41,8 +42,15 @@ class Calibration(Section):
         quantiles: one row a step, one column a level.
     """
 
-    levels: tuple[float, ...]
-    quantiles: tuple[tuple[float, ...], ...]
+    levels: tuple[float, ...] = Field(min_length=1)
+    quantiles: tuple[tuple[float, ...], ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _is_a_table(self) -> Self:
+        rising = all(low < high for low, high in itertools.pairwise((0.0, *self.levels, 1.0)))
+        if not rising or any(len(row) != len(self.levels) for row in self.quantiles):
+            raise ValueError("wanted rising levels between 0 and 1, and one quantile a level in every row")
+        return self
 
     def at(self, level: float) -> Floats:
         """Shape (steps,): the quantile of each step at one level, between the tabulated ones on a line.
@@ -133,7 +141,15 @@ class Forecaster:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         session = ort.InferenceSession(folder / ONNX_FILE, options, providers=["CPUExecutionProvider"])
-        forecaster = cls(card, session)
+        try:
+            forecaster = cls(card, session)
+        except ConfigError as err:
+            raise ModelError(f"{card_path}: {err.message}; import the model again") from err
+        if len(card.calibration.quantiles) != forecaster.design.horizon:
+            raise ModelError(
+                f"{card_path}: calibrated for {len(card.calibration.quantiles)} steps, wanted "
+                f"{forecaster.design.horizon}, the horizon; import the model again"
+            )
         for place, (ours, theirs) in enumerate(
             itertools.zip_longest(forecaster.design.names, card.columns, fillvalue="nothing")
         ):

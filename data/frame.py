@@ -75,4 +75,9 @@ def _write(path: Path, columns: dict[str, pa.Array]) -> None:
 def _read(path: Path) -> pa.Table:
     if not path.exists():
         raise DataError(f"{path} not found: run `dvc repro` to make it, or `dvc pull` to fetch it")
-    return pq.read_table(path)
+    try:
+        return pq.read_table(path)
+    except pa.ArrowInvalid as err:
+        raise DataError(
+            f"{path} is damaged ({err}): remove it, then `dvc checkout` or `dvc repro` brings it back"
+        ) from err

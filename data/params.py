@@ -180,6 +180,15 @@ class Features(Section):
     calendar: tuple[CalendarName, ...] = ()
     covariates: Literal["use", "ignore"] = "use"
 
+    @model_validator(mode="after")
+    def _no_feature_twice(self) -> Self:
+        for name in ("lags", "seasonal_lags", "moving_averages", "rolling_spread", "calendar"):
+            values = getattr(self, name)
+            twice = [value for value in values if values.count(value) > 1]
+            if twice:
+                raise ValueError(f"{name}: {twice[0]!r} is named twice, wanted each feature once")
+        return self
+
 
 class Backtest(Section):
     """Rolling-origin evaluation: `folds` cuts, each scored over `fold` with forecasts every `stride` steps."""

@@ -109,6 +109,7 @@ def _timestamps(raw: pd.DataFrame, series: Series) -> pd.Series:
     _refuse(wrong, raw, series.timestamp, "is no date", "wanted ISO 8601 such as 2024-05-01T13:00")
     if times.dt.tz is not None:
         times = times.dt.tz_localize(None)
+    _refuse(times != times.dt.floor("s"), raw, series.timestamp, "has a fraction of a second", "wanted whole seconds")
     return times.astype("datetime64[s]")
 
 

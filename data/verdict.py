@@ -37,9 +37,11 @@ class Check(BaseModel):
 
     @classmethod
     def at_most(cls, name: str, value: float, limit: float, unit: str = "") -> Self:
-        """Pass if `value <= limit`; an error if the value is not a number."""
-        if math.isnan(value):
-            return cls(name=name, outcome=Outcome.ERROR, text=f"{name} is not a number", numbers={"limit": limit})
+        """Pass if `value <= limit`; an error if the value is not a finite number."""
+        if not math.isfinite(value):
+            return cls(
+                name=name, outcome=Outcome.ERROR, text=f"{name} is {value}, wanted a number", numbers={"limit": limit}
+            )
         outcome = Outcome.PASS if value <= limit else Outcome.FAIL
         sign = "<=" if outcome is Outcome.PASS else ">"
         text = f"{name} {value:.4g}{unit} {sign} {limit:.4g}{unit} (limit)"
@@ -47,9 +49,9 @@ class Check(BaseModel):
 
     @classmethod
     def between(cls, name: str, value: float, low: float, high: float) -> Self:
-        """Pass if `low <= value <= high`; an error if the value is not a number."""
-        if math.isnan(value):
-            return cls(name=name, outcome=Outcome.ERROR, text=f"{name} is not a number")
+        """Pass if `low <= value <= high`; an error if the value is not a finite number."""
+        if not math.isfinite(value):
+            return cls(name=name, outcome=Outcome.ERROR, text=f"{name} is {value}, wanted a number")
         inside = low <= value <= high
         text = f"{name} {value:.4g} {'in' if inside else 'outside'} {low:.4g} to {high:.4g}"
         outcome = Outcome.PASS if inside else Outcome.FAIL
@@ -73,7 +75,7 @@ class Verdict(BaseModel):
     @property
     def passed(self) -> bool:
         """Whether what the gate guards may go ahead."""
-        return self.outcome is Outcome.PASS
+        return self.outcome is Outcome.PASS and bool(self.checks)
 
     def __str__(self) -> str:
         return f"{self.outcome.upper()}: " + "; ".join(check.text for check in self.checks)

@@ -280,7 +280,7 @@ def _set(key: str, value: Any) -> Callable[[Project], None]:
     [
         (_set("features.lagz", [1]), "ingest", 2, "features.lagz: unknown key, did you mean 'lags'?"),
         (_set("features.horizon", 0), "ingest", 2, "features.horizon: got 0"),
-        (_set("features.seasonal_lags", ["12h"]), "features", 2, "is not known at the origin"),
+        (_set("features.seasonal_lags", ["12h"]), "ingest", 2, "is not known at the origin"),
         (_set("features.scale", "200d"), "features", 3, "has 2400 rows"),
         (_set("backtest.folds", 50), "backtest", 3, "too short for 50 folds"),
         (_break_csv("place,at\na,2024-01-01T00:00\n"), "ingest", 3, "'count'"),

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from data import atomic, command, params, store
+from data import atomic, command, configuration, store
 from data.errors import ConfigError, GateError
 from data.params import PARAMS, Params
 
@@ -117,7 +117,7 @@ def main(argv: list[str]) -> None:
     made["import"].add_argument("--alias", choices=["champion", "challenger"], default="champion")
     made["figures"].add_argument("table", help="path of hour.csv")
     asked = parser.parse_args(argv)
-    runs[asked.command](params.load(asked.params), asked)
+    runs[asked.command](configuration.load(asked.params), asked)
 
 
 if __name__ == "__main__":

@@ -137,6 +137,7 @@ def _one(
     horizon = np.timedelta64(design.horizon * panel.step_seconds, "s")
     assert (panel.times[origins] + horizon).max() <= fold.cut <= panel.times[scored].min()
     rows = design.rows(panel, origins, known[:, origins])
+    design.check_inputs(rows.inputs)
     target = estimator.actuals(panel, origins, design.horizon) / rows.scale[:, None]
     model = estimator.fit(rows.inputs, target.ravel(), params.train.point, params.train.seed)
     test = design.rows(panel, scored, known[:, scored])

@@ -68,6 +68,7 @@ def run(
     """
     origins = estimator.training_origins(design, panel, params.train.max_rows)
     rows = design.rows(panel, origins, known[:, origins])
+    design.check_inputs(rows.inputs)
     target = (estimator.actuals(panel, origins, design.horizon) / rows.scale[:, None]).ravel()
     say(f"train: fitting the forecast on {rows.inputs.shape[0]} rows")
     point = estimator.fit(rows.inputs, target, params.train.point, params.train.seed)

@@ -92,12 +92,14 @@ def test_everything_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, mon
 
     def recorded(descriptor: int) -> None:
         synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
-        assert (path / "deep" / "file").read_text() == "old"
+        in_place = synced[-1] == tmp_path.name
+        assert (path / "deep" / "file").read_text() == ("new" if in_place else "old")
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", recorded)
     write_folder(path, "new")
-    assert sorted(synced) == ["deep", "file", "model"]
+    assert synced[-1] == tmp_path.name
+    assert sorted(synced[:-1]) == ["deep", "file", "model"]
 
 
 # What fails leaves what was there
@@ -141,8 +143,10 @@ def test_error_where_nothing_was_leaves_nothing(tmp_path: Path, folder: bool) ->
 def test_folder_that_cannot_be_put_in_place_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where the system cannot exchange two paths in one step."""
     path, rename = tmp_path / "model", Path.rename
     write_folder(path, "old")
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
 
     def broken(source: Path, target: Path) -> Path:
         if source.name == "model" and target == path:
@@ -153,6 +157,14 @@ def test_folder_that_cannot_be_put_in_place_leaves_what_was_there(
     with pytest.raises(OSError, match="the disk is gone"):
         write_folder(path, "new")
     assert (path / "deep" / "file").read_text() == "old"
+    assert names(tmp_path) == ["model"]
+
+
+def test_folder_is_replaced_where_paths_cannot_be_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "model", "old")
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
+    write_folder(tmp_path / "model", "new")
+    assert (tmp_path / "model" / "deep" / "file").read_text() == "new"
     assert names(tmp_path) == ["model"]
 
 

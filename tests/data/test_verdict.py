@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from data.verdict import Check, Outcome, Verdict
 
-NUMBERS = st.floats(allow_nan=False)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 OUTCOMES = st.lists(st.sampled_from(Outcome), max_size=6)
 
 
@@ -48,10 +48,11 @@ def test_checks_print_their_numbers() -> None:
     assert Check.between("coverage", 0.5, 0.85, 0.95).text == "coverage 0.5 outside 0.85 to 0.95"
 
 
-def test_what_is_not_a_number_is_an_error() -> None:
-    for made in (Check.at_most("p95", math.nan, 500), Check.between("p95", math.nan, -math.inf, math.inf)):
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_a_finite_number_is_an_error(value: float) -> None:
+    for made in (Check.at_most("p95", value, 500), Check.between("p95", value, -math.inf, math.inf)):
         assert made.outcome is Outcome.ERROR
-        assert made.text == "p95 is not a number"
+        assert made.text == f"p95 is {value}, wanted a number"
         assert not any(map(math.isnan, made.numbers.values()))
         assert not Verdict.of([check(Outcome.PASS), made]).passed
 
@@ -60,6 +61,10 @@ def test_what_is_not_a_number_is_an_error() -> None:
 def test_limit_that_is_not_a_number_does_not_pass(low: float, high: float) -> None:
     assert Check.between("share", 0.5, low, high).outcome is not Outcome.PASS
     assert Check.at_most("share", 0.5, math.nan).outcome is not Outcome.PASS
+
+
+def test_verdict_without_checks_never_passes() -> None:
+    assert not Verdict(outcome=Outcome.PASS, checks=()).passed
 
 
 @given(OUTCOMES)

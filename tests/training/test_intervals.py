@@ -32,7 +32,7 @@ def synthetic(seed: int, origins: int = 250, *, skew: bool = False) -> Forecasts
     noise = draw.standard_normal(load.shape)
     if skew:
         noise = np.exp(noise) - np.exp(0.5)
-    scale = np.exp(draw.standard_normal(total))
+    scale = 5 * np.exp(draw.standard_normal(total))
     point = 10 * scale[:, None] * (1 + draw.random(load.shape))
     error = scale[:, None] * (0.2 + 0.8 * load) * (1 + step / 4) * noise
     return Forecasts(
@@ -130,6 +130,18 @@ def test_spread_is_that_of_the_exported_model_with_its_floor() -> None:
     exact = dataclasses.replace(past, actual=past.point.copy())
     found = intervals.spread(intervals.fit_spread(exact, TRAIN), exact)
     assert np.array_equal(found, np.broadcast_to(SPREAD_FLOOR * exact.scale[:, None], found.shape))
+
+
+def test_spread_is_learnt_in_units_of_the_scale() -> None:
+    """A large series and a small one, as hard to forecast as each other, have the same spread for their scale."""
+    past, fresh = synthetic(1), synthetic(2)
+    found = intervals.spread(intervals.fit_spread(past, TRAIN), fresh) / fresh.scale[:, None]
+    step, load = fresh.inputs.reshape(-1, HORIZON, 2).transpose(2, 0, 1).astype(np.float64)
+    median_of_normal = 0.6745
+    wanted = median_of_normal * (0.2 + 0.8 * load) * (1 + step / 4)
+    assert np.median(np.abs(found / wanted - 1)) < 0.15
+    large = fresh.scale > np.median(fresh.scale)
+    assert np.mean((found / wanted)[large]) == pytest.approx(np.mean((found / wanted)[~large]), rel=0.05)
 
 
 def test_rolling_bounds_are_made_of_earlier_folds_alone() -> None:
