@@ -33,7 +33,8 @@ def import_model(name: str, alias: str) -> tuple[str, bool]:
     if version is None:
         raise RegistryError(
             f"no {alias} of {name!r} in MLflow yet: run `dvc repro` to train one; if its gate did not pass, see why in "
-            "out/promote.json and promote it by hand with `python -m training promote --version N --reason TEXT`"
+            "out/promote.json and promote it by hand with `python -m training promote --version N --reason TEXT`; if dvc "
+            "says that nothing changed, `dvc repro -sf promote` registers the model again"
         )
     labels = _labels(version)
     newest = _newest()

@@ -48,7 +48,8 @@ def test_import_before_any_training_says_what_to_do(models: Path) -> None:
         bento.import_model("town", "champion")
     assert caught.value.message == (
         "no champion of 'town' in MLflow yet: run `dvc repro` to train one; if its gate did not pass, see why in "
-        "out/promote.json and promote it by hand with `python -m training promote --version N --reason TEXT`"
+        "out/promote.json and promote it by hand with `python -m training promote --version N --reason TEXT`; if dvc "
+        "says that nothing changed, `dvc repro -sf promote` registers the model again"
     )
     assert contents(models) == {}
 
