@@ -146,10 +146,13 @@ def _write(out: Floats, table: list[Moments], means: Sequence[int], spreads: Seq
     rows = out.shape[1]
     for row, length in enumerate([*means, *spreads]):
         window = _window(table, length)
-        result = _spread(window) if row >= len(means) else window.total / length
-        short = max(0, rows - result.size)
+        short = max(0, rows - window.total.size)
+        ended = window.tail(window.total.size - (rows - short))
         out[row, :short] = np.nan
-        out[row, short:] = result[result.size - (rows - short) :]
+        if row < len(means):
+            np.divide(ended.total, length, out=out[row, short:])
+        else:
+            out[row, short:] = _spread(ended)
 
 
 def _window(table: list[Moments], length: int) -> Moments:
