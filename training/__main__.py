@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-# Threads of scikit-learn that wait, instead of spinning, let two trainings share a machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 import argparse
 import json
 import sys
