@@ -114,12 +114,20 @@ def seasonal_naive(panel: Panel, origins: Integers, horizon: int, season: int) -
 
 
 def scored_origins(design: Design, panel: Panel, fold: Fold, stride: int) -> Integers:
-    """Rows of the panel that a fold forecasts from: every `stride` steps from its cut on."""
-    steps = (panel.times - fold.cut).astype(np.int64) // panel.step_seconds
+    """Rows of the panel that a fold forecasts from, `stride` steps apart.
+
+    The first target of each is a multiple of `stride` steps from 1970, not from the cut: a cut moves with the
+    end of the table, and backtests of a table that grows have to share origins to be compared. A fold too
+    short for one of those is scored every `stride` steps from its cut on.
+    """
     usable = design.origins(panel)
-    at = steps[usable]
+    at = (panel.times[usable] - fold.cut).astype(np.int64) // panel.step_seconds
     last = (fold.end - fold.cut).astype(np.int64) // panel.step_seconds - design.horizon
-    return np.asarray(usable[(at >= 0) & (at <= last) & (at % stride == 0)])
+    inside = (at >= 0) & (at <= last)
+    usable, at = usable[inside], at[inside]
+    since_1970 = panel.times[usable].astype(np.int64) // panel.step_seconds
+    shared = usable[(since_1970 + 1) % stride == 0]
+    return np.asarray(shared if shared.size else usable[at % stride == 0])
 
 
 def _one(

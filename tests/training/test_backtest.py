@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from data import durations
 from data.errors import ConfigError, DataError
 from data.panel import Panel
 from data.params import Params
@@ -68,14 +69,89 @@ def test_scored_origins_and_their_targets_lie_within_their_fold(config: Params, 
     design = tiny.design(config, panel)
     for fold in cuts(config, panel):
         found = backtest.scored_origins(design, panel, fold, config.backtest.stride)
-        wanted = [
+        inside = [
             row
             for row in design.origins(panel)
-            if panel.times[row] >= fold.cut
-            and panel.times[row + HORIZON] <= fold.end
-            and int((panel.times[row] - fold.cut) // HOUR) % config.backtest.stride == 0
+            if panel.times[row] >= fold.cut and panel.times[row + HORIZON] <= fold.end
         ]
-        assert found.tolist() == wanted
+
+        def every(since: np.datetime64, rows: list[int] = inside) -> list[int]:
+            return [row for row in rows if int((panel.times[row] - since) // HOUR) % config.backtest.stride == 0]
+
+        assert found.tolist() == (every(np.datetime64("1969-12-31T23:00", "s")) or every(fold.cut))
+
+
+def in_steps(frequency: str, stride: int) -> Params:
+    """The configuration with all windows as many steps long as they are hours."""
+
+    def span(steps: int) -> str:
+        return f"{steps * durations.seconds(frequency)}s"
+
+    return tiny.params(
+        {
+            "series": {"frequency": frequency},
+            "features": {
+                "scale": span(24),
+                "seasonal_lags": [span(24)],
+                "moving_averages": [span(1), span(6)],
+                "rolling_spread": [span(6)],
+            },
+            "backtest": {"fold": span(72), "every": span(72), "stride": stride, "season": span(24)},
+        }
+    )
+
+
+def scored(config: Params, panel: Panel) -> set[tuple[int, np.datetime64]]:
+    """Series and time of every origin of a backtest."""
+    design = tiny.design(config, panel)
+    rows = [backtest.scored_origins(design, panel, fold, config.backtest.stride) for fold in cuts(config, panel)]
+    return {(int(panel.series[row]), panel.times[row]) for row in np.concatenate(rows)}
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    frequency=st.sampled_from(["15min", "1h", "1d"]),
+    stride=st.integers(1, 12),
+    more=st.integers(1, 100),
+    start=st.integers(-(10**9), 10**9),
+)
+@example(frequency="1h", stride=6, more=5, start=0)
+@example(frequency="1h", stride=6, more=5, start=-1_800)
+@example(frequency="15min", stride=8, more=3, start=0)
+@example(frequency="1d", stride=7, more=1, start=43_200)
+def test_a_table_that_has_grown_shares_its_origins_with_the_one_before(
+    frequency: str, stride: int, more: int, start: int
+) -> None:
+    """Also where the stride does not divide the growth, and where the series' grid does not go through 1970."""
+    config, seconds = in_steps(frequency, stride), durations.seconds(frequency)
+    old, new = (
+        dataclasses.replace(
+            tiny.panel((length, length)), step_seconds=seconds, starts=np.full(2, np.datetime64(start, "s"))
+        )
+        for length in (400, 400 + more)
+    )
+    horizon = np.timedelta64(HORIZON * seconds, "s")
+
+    def within(found: set[tuple[int, np.datetime64]], folds: list[Fold]) -> set[tuple[int, np.datetime64]]:
+        return {key for key in found if any(fold.cut <= key[1] <= fold.end - horizon for fold in folds)}
+
+    before, after = scored(config, old), scored(config, new)
+    assert within(before, cuts(config, new)) == within(after, cuts(config, old))
+    assert {series for series, _ in before & after} == {0, 1}
+
+
+def test_a_stride_of_a_day_forecasts_whole_days_wherever_the_table_ends() -> None:
+    for hours in (576, 581):
+        times = [time for _, time in scored(changed(stride=24), tiny.panel((hours,)))]
+        assert {str(time)[11:] for time in times} == {"23:00:00"}
+        assert len(times) >= 4 * 2
+
+
+def test_a_fold_too_short_for_a_multiple_of_the_stride_is_scored_from_its_cut() -> None:
+    """A fold as long as the horizon has one origin, wherever the table ends."""
+    for hours in range(570, 577):
+        panel, config = tiny.panel((hours,)), changed(fold="6h", stride=6)
+        assert {time for _, time in scored(config, panel)} == {fold.cut for fold in cuts(config, panel)}
 
 
 def test_scored_origins_are_not_in_gaps() -> None:
@@ -99,7 +175,8 @@ def test_what_comes_after_a_cut_changes_no_forecast_of_its_first_origins(
     design = tiny.design(config, panel)
     made = cuts(config, panel)
     fold = made[number % len(made)]
-    # An origin has to be an observed row in both panels: the first ones of a fold stand at the cut itself.
+    # An origin has to be an observed row in both panels: the cut is moved on to where the first ones of the fold stand.
+    fold = fold._replace(cut=panel.times[backtest.scored_origins(design, panel, fold, config.backtest.stride)].min())
     other = spoilt(panel, fold.cut, seed)
     before, after = (
         backtest.run(config, design, series, design.origin_table(series), [fold]) for series in (panel, other)

@@ -218,6 +218,15 @@ def test_on_later_data_the_champion_forecasts_what_it_has_not_seen() -> None:
     assert check.numbers["ratio"] == pytest.approx(np.sum(ours) / np.sum(theirs), rel=1e-6)
 
 
+@pytest.mark.usefixtures("succession")
+def test_on_a_table_that_the_stride_does_not_fit_the_champion_is_compared_with() -> None:
+    """Five hours on, with origins every three hours: too few for the champion's model, so it is its backtest that counts."""
+    trained(PARAMS, later(5))
+    check = versus(run(PARAMS)[1])
+    assert "days with forecasts of both" not in check.text
+    assert check.numbers["pairs"] > 1_000
+
+
 def later(hours: int) -> Panel:
     """The town's series, some hours longer."""
     old, new = tiny.panel((576, 576)), tiny.panel((hours, hours), seed=9)
