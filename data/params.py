@@ -190,10 +190,23 @@ class Features(Section):
         return self
 
 
+#: The first fold has no earlier one to learn a spread from, the second none whose spreads could be calibrated.
+FEWEST_FOLDS = 3
+
+
+def _give_a_coverage(folds: int) -> int:
+    if folds < FEWEST_FOLDS:
+        raise ValueError(
+            f"wanted {FEWEST_FOLDS} or more: a fold's intervals need two folds before it, "
+            "and no model passes the gate without them"
+        )
+    return folds
+
+
 class Backtest(Section):
     """Rolling-origin evaluation: `folds` cuts, each scored over `fold` with forecasts every `stride` steps."""
 
-    folds: int = Field(ge=2, le=52)
+    folds: Annotated[int, Field(le=52), AfterValidator(_give_a_coverage)]
     fold: Duration
     every: Duration
     stride: int = Field(ge=1)

@@ -112,6 +112,12 @@ def test_missing_key_is_named(key: str) -> None:
         ("series.gaps.covariates", "interpolate", "got 'interpolate', input should be 'zero' or 'forward'"),
         ("ingest.source", "excel", "got 'excel', input should be 'sample', 'csv', 'parquet' or 'uci-bike-sharing'"),
         ("features.covariates", "maybe", "got 'maybe', input should be 'use' or 'ignore'"),
+        (
+            "backtest.folds",
+            2,
+            "got 2, wanted 3 or more: a fold's intervals need two folds before it, and no model passes the gate without them",
+        ),
+        ("backtest.folds", 53, "got 53, input should be less than or equal to 52"),
         ("promote.gate.confidence", 95, "got 95, input should be less than 1"),
         ("promote.experiment", "my model!", "got 'my model!', string should match pattern"),
         ("series", None, "got None, input should be a valid dictionary"),

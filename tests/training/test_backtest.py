@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from data import durations
 from data.errors import ConfigError, DataError
 from data.panel import Panel
-from data.params import Params
+from data.params import FEWEST_FOLDS, Params
 from tests.training import tiny
 from training import backtest, estimator
 from training.backtest import Fold
@@ -44,7 +44,7 @@ def spoilt(panel: Panel, after: np.datetime64, seed: int) -> Panel:
 
 configs = st.builds(
     changed,
-    folds=st.integers(2, 4),
+    folds=st.integers(FEWEST_FOLDS, 4),
     fold=st.sampled_from(["12h", "1d", "50h"]),
     every=st.sampled_from(["50h", "60h", "3d"]),
     stride=st.integers(1, 7),

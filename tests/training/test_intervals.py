@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from data.forecaster import SPREAD_FLOOR, Calibration
-from data.params import Train, Trees
-from training import intervals
+from data.params import FEWEST_FOLDS, Train, Trees
+from training import intervals, metrics
 from training.forecasts import Forecasts
 
 Floats = NDArray[np.float64]
@@ -163,6 +163,14 @@ def test_rolling_bounds_are_made_of_earlier_folds_alone() -> None:
                 assert np.isnan(old[past.fold < 2]).all()
                 assert not np.isnan(old[past.fold >= 2]).any()
                 assert not later.any() or not np.array_equal(new[later], old[later])
+
+
+@pytest.mark.parametrize("folds", [1, 2, 3, 4])
+def test_rolling_bounds_of_as_many_folds_as_params_asks_for_have_a_coverage(folds: int) -> None:
+    past = synthetic(6, 60)
+    past = past.take(past.fold < folds)
+    made = intervals.rolling_bounds(past, intervals.forward_spread(past, TRAIN), (0.8,), LONG, nonnegative=False)
+    assert np.isfinite(metrics.coverage(past.actual, *made[0.8])) == (folds >= FEWEST_FOLDS)
 
 
 def test_rolling_bounds_hold_what_they_promise() -> None:

@@ -91,8 +91,8 @@ def test_summary_of_an_idle_series_has_no_relative_error() -> None:
     assert found["mae_ratio"] == 0.5
 
 
-def test_summary_of_two_folds_has_no_coverage_and_does_not_warn() -> None:
-    """Intervals begin with the third fold; whoever asks for two gets no coverage, which no gate takes for a pass."""
+def test_summary_without_any_interval_has_no_coverage_and_does_not_warn() -> None:
+    """Not a number, which no gate takes for a pass."""
     forecasts, _ = drawn(1, 4, 3, 0.0)
     unknown = np.full((4, 3), np.nan)
     found = metrics.summary(forecasts, {0.8: (unknown, unknown)})
