@@ -203,6 +203,22 @@ def _give_a_coverage(folds: int) -> int:
     return folds
 
 
+#: Ends of the range of quantiles that intervals are calibrated for.
+LOWEST_QUANTILE, HIGHEST_QUANTILE = 0.005, 0.995
+
+
+def _lie_within_the_calibration(level: float) -> float:
+    if (1 - level) / 2 < LOWEST_QUANTILE or (1 + level) / 2 > HIGHEST_QUANTILE:
+        raise ValueError(
+            f"wanted {HIGHEST_QUANTILE - LOWEST_QUANTILE:g} or less: quantiles are calibrated from {LOWEST_QUANTILE} "
+            f"to {HIGHEST_QUANTILE}"
+        )
+    return level
+
+
+Level = Annotated[float, Field(gt=0), AfterValidator(_lie_within_the_calibration)]
+
+
 class Backtest(Section):
     """Rolling-origin evaluation: `folds` cuts, each scored over `fold` with forecasts every `stride` steps."""
 
@@ -211,7 +227,7 @@ class Backtest(Section):
     every: Duration
     stride: int = Field(ge=1)
     season: Duration
-    levels: tuple[Share, ...] = (0.8, 0.95)
+    levels: tuple[Level, ...] = (0.8, 0.95)
 
 
 class Trees(Section):

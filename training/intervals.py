@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from data.forecaster import SPREAD_FLOOR, Calibration
-from data.params import Train
+from data.params import HIGHEST_QUANTILE, LOWEST_QUANTILE, Train
 from training import estimator
 from training.forecasts import Bounds, Forecasts
 
 Floats = NDArray[np.float64]
 
 #: Levels whose quantiles are kept; those asked for in between are interpolated.
-LEVELS = (0.005, 0.01, 0.025, *(round(0.05 * k, 2) for k in range(1, 20)), 0.975, 0.99, 0.995)
+LEVELS = (LOWEST_QUANTILE, 0.01, 0.025, *(round(0.05 * k, 2) for k in range(1, 20)), 0.975, 0.99, HIGHEST_QUANTILE)
 #: Steps on either side whose errors are taken together with a step's own, for smoother tails.
 NEIGHBOURS = 1
 

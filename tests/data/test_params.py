@@ -136,6 +136,21 @@ def test_wrong_value_in_a_list_is_named_with_its_place() -> None:
     )
 
 
+@pytest.mark.parametrize("level", [0.991, 0.995, 1, 95])
+def test_level_beyond_the_calibration_is_refused_with_the_highest(level: float) -> None:
+    refused = fault({"backtest.levels": [0.8, level]})
+    assert refused.message == (
+        f"params.yaml: backtest.levels.1: got {level!r}, wanted 0.99 or less: quantiles are calibrated from 0.005 to 0.995"
+    )
+    assert refused.param == "backtest.levels.1"
+
+
+def test_level_is_positive() -> None:
+    assert fault({"backtest.levels": [0]}).message == (
+        "params.yaml: backtest.levels.0: got 0, input should be greater than 0"
+    )
+
+
 def test_unknown_calendar_feature_is_refused_with_the_known_ones() -> None:
     message = fault({"features.calendar": ["hour", "moon"]}).message
     assert "features.calendar.1: got 'moon', input should be 'hour', 'minute_of_day'" in message

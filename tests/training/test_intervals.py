@@ -6,12 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from data.errors import ConfigError, RequestError
 from data.forecaster import SPREAD_FLOOR, Calibration
 from data.params import FEWEST_FOLDS, Train, Trees
+from tests.training import tiny
 from training import intervals, metrics
 from training.forecasts import Forecasts
 
@@ -94,6 +96,21 @@ def test_quantiles_rise_with_the_level() -> None:
     assert (np.diff(table, axis=1) >= 0).all()
     at = np.stack([calibration.at(level) for level in np.linspace(0.005, 0.995, 150)])
     assert (np.diff(at, axis=0) >= 0).all()
+
+
+@settings(deadline=None, max_examples=200)
+@given(level=st.floats(0, 1, exclude_min=True))
+@example(level=0.99)
+@example(level=np.nextafter(0.99, 1))
+def test_every_level_that_params_takes_is_calibrated_and_no_other(level: float) -> None:
+    calibration = Calibration(levels=intervals.LEVELS, quantiles=(intervals.LEVELS,))
+    try:
+        tiny.params({"backtest": {"levels": [level]}})
+    except ConfigError:
+        with pytest.raises(RequestError, match="is outside what was calibrated"):
+            [calibration.at(edge) for edge in ((1 - level) / 2, (1 + level) / 2)]
+    else:
+        assert calibration.at((1 - level) / 2) <= calibration.at((1 + level) / 2)
 
 
 def test_the_interval_of_a_higher_level_holds_that_of_a_lower() -> None:
