@@ -14,7 +14,7 @@ from data.params import PARAMS, Params
 
 
 def backtest(config: Params, _: argparse.Namespace) -> None:
-    """Forecast the past, fold by fold: writes out/forecasts.parquet, out/backtest.json, out/by_step.csv."""
+    """Forecast the past, fold by fold: writes out/forecasts.parquet, out/backtest.json, out/by_step.csv, out/importance.csv."""
     from training import stages
 
     figures = stages.backtest(config)
@@ -27,7 +27,7 @@ def backtest(config: Params, _: argparse.Namespace) -> None:
 
 
 def train(config: Params, _: argparse.Namespace) -> None:
-    """Fit on the whole table and export to ONNX: writes out/model, out/train.json, out/importance.csv."""
+    """Fit on the whole table and export to ONNX: writes out/model, out/train.json."""
     from training import stages
 
     figures = stages.train(config)

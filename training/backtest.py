@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 from data import durations
 from data.errors import ConfigError, DataError
@@ -34,9 +35,21 @@ class Fold(NamedTuple):
     end: np.datetime64
 
 
+class Backtested(NamedTuple):
+    """What a backtest leaves.
+
+    Attributes:
+        forecasts: of all folds.
+        model: that of the last fold; those of the folds before it are gone.
+    """
+
+    forecasts: Forecasts
+    model: HistGradientBoostingRegressor
+
+
 def run(
     params: Params, design: Design, panel: Panel, known: Floats, progress: Iterable[Fold] | None = None
-) -> Forecasts:
+) -> Backtested:
     """Backtest the estimator that `params` declares.
 
     Args:
@@ -51,12 +64,12 @@ def run(
         ConfigError: the naive season is shorter than the horizon, or folds overlap.
     """
     season = naive_season(params.backtest, design)
-    made = [
-        _one(params, design, panel, known, fold, number, season)
-        for number, fold in enumerate(progress or folds(params.backtest, design, panel))
-    ]
+    made = []
+    for number, fold in enumerate(progress or folds(params.backtest, design, panel)):
+        part, model = _one(params, design, panel, known, fold, number, season)
+        made.append(part)
     joined = (np.concatenate([getattr(part, field.name) for part in made]) for field in fields(Forecasts))
-    return Forecasts(*joined)
+    return Backtested(Forecasts(*joined), model)
 
 
 def folds(config: Backtest, design: Design, panel: Panel) -> list[Fold]:
@@ -132,7 +145,7 @@ def scored_origins(design: Design, panel: Panel, fold: Fold, stride: int) -> Int
 
 def _one(
     params: Params, design: Design, panel: Panel, known: Floats, fold: Fold, number: int, season: int
-) -> Forecasts:
+) -> tuple[Forecasts, HistGradientBoostingRegressor]:
     seen = panel.times + np.timedelta64(design.horizon * panel.step_seconds, "s") <= fold.cut
     origins = estimator.training_origins(design, panel, params.train.max_rows, among=seen)
     scored = scored_origins(design, panel, fold, params.backtest.stride)
@@ -151,7 +164,7 @@ def _one(
     test = design.rows(panel, scored, known[:, scored])
     shape = (scored.size, design.horizon)
     point = model.predict(test.inputs).reshape(shape) * test.scale[:, None]
-    return Forecasts(
+    made = Forecasts(
         fold=np.full(scored.size, number),
         origins=scored,
         times=panel.times[scored],
@@ -161,3 +174,4 @@ def _one(
         point=np.maximum(point, 0.0) if params.series.nonnegative else point,
         naive=seasonal_naive(panel, scored, design.horizon, season),
     )
+    return made, model

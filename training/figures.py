@@ -65,7 +65,7 @@ def measure(table: Path, params: Params, work: Path, variant: str, covariates: t
     past = whole.until(whole.times[last])
     design = Design(Declaration(series=series, features=params.features), scale_floor(past))
     known = design.origin_table(past)
-    trained = train.run(params, design, past, known, backtest.run(params, design, past, known))
+    trained = train.run(params, design, past, known, backtest.run(params, design, past, known).forecasts)
     save(work / variant, trained.card, trained.onnx)
     forecaster = Forecaster.load(work / variant)
     origins = np.arange(last, whole.target.size - design.horizon, STRIDE)

@@ -107,7 +107,7 @@ def _importance(importance: dict[str, float]) -> Figure:
     names = list(importance)[::-1]
     axes.barh(range(len(names)), [importance[name] for name in names], color=MODEL)
     axes.set_yticks(range(len(names)), names, parse_math=False)
-    axes.set_xlabel("rise of the scaled absolute error when the column is shuffled")
+    axes.set_xlabel("rise of the last fold's scaled absolute error when the column is shuffled")
     axes.tick_params(labelsize=8)
     axes.margins(y=0.01)
     axes.spines[["top", "right"]].set_visible(False)

@@ -16,7 +16,7 @@ from data.forecaster import save
 from data.panel import Panel
 from data.params import Params
 from training import backtest as backtesting
-from training import cost, forecasts, intervals, metrics
+from training import cost, forecasts, importance, intervals, metrics
 from training import train as training
 
 
@@ -38,8 +38,10 @@ def backtest(params: Params) -> dict[str, float]:
         known = frame.read_features(store.FEATURES, design)
         cuts = backtesting.folds(params.backtest, design, panel)
         progress = tqdm(cuts, desc="backtest", unit="fold")
-        made = backtesting.run(params, design, panel, known, progress)
-        command.say("backtest: calibrating intervals fold by fold")
+        backtested = backtesting.run(params, design, panel, known, progress)
+        made = backtested.forecasts
+        command.say("backtest: ranking the features, calibrating intervals fold by fold")
+        rises = importance.by_column(design, backtested, params.train.seed)
         bounds = intervals.rolling_bounds(
             made,
             intervals.forward_spread(made, params.train),
@@ -50,6 +52,7 @@ def backtest(params: Params) -> dict[str, float]:
     figures = metrics.summary(made, bounds)
     forecasts.write(store.FORECASTS, panel, made, bounds)
     _write_csv(store.BY_STEP, metrics.by_step(made, bounds))
+    _write_csv(store.IMPORTANCE, [{"column": name, "rise": rise} for name, rise in rises.items()])
     _write_json(store.BACKTEST_METRICS, {**_rounded(figures), "cost": spent})
     return figures
 
@@ -70,7 +73,6 @@ def train(params: Params) -> dict[str, Any]:
         "cost": spent,
     }
     save(store.MODEL, trained.card, trained.onnx)
-    _write_csv(store.IMPORTANCE, [{"column": name, "rise": rise} for name, rise in trained.importance.items()])
     _write_json(store.TRAIN_METRICS, figures)
     return figures
 

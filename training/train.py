@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from data import durations
 from data.errors import ModelError
@@ -35,13 +34,11 @@ class Trained(NamedTuple):
         card: what `forecaster.json` will say.
         onnx: what `model.onnx` will hold.
         parity: how far the export is from scikit-learn.
-        importance: by column, how much worse the scaled error gets on average when it is shuffled.
     """
 
     card: Card
     onnx: bytes
     parity: Parity
-    importance: dict[str, float]
 
 
 def run(
@@ -76,7 +73,7 @@ def run(
     spread = intervals.fit_spread(forecasts, params.train)
     onnx = export.export(point, spread)
     pick = np.random.default_rng(params.train.seed).permutation(rows.inputs.shape[0])[:PARITY_ROWS]
-    say("train: comparing the export with scikit-learn, and ranking the features")
+    say("train: comparing the export with scikit-learn")
     parity = export.parity(onnx, {"point": point, "spread": spread}, rows.inputs[pick])
     if not parity.relative <= PARITY_LIMIT:
         raise ModelError(
@@ -97,7 +94,7 @@ def run(
         trained_until=str(times.max()),
         training_rows=int(rows.inputs.shape[0]),
     )
-    return Trained(card, onnx, parity, _importance(design, point, forecasts, params.train.seed))
+    return Trained(card, onnx, parity)
 
 
 def _reference(design: Design, inputs: NDArray[np.float32], target: Floats) -> Reference:
@@ -114,21 +111,3 @@ def _bins(values: NDArray[np.floating]) -> Bins:
     counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=edges.size + 1)
     shares = (counts + 0.5) / (known.size + 0.5 * counts.size)
     return Bins(edges=tuple(map(float, edges)), shares=tuple(map(float, shares)))
-
-
-def _importance(
-    design: Design, model: HistGradientBoostingRegressor, forecasts: Forecasts, seed: int
-) -> dict[str, float]:
-    """Permutation importance on the backtest's rows: the rise of the scaled absolute error, largest first."""
-    draw = np.random.default_rng(seed)
-    actual = (forecasts.actual / forecasts.scale[:, None]).ravel()
-    known = np.flatnonzero(~np.isnan(actual))
-    known = draw.permutation(known)[:4_000]
-    inputs, actual = forecasts.inputs[known], actual[known]
-    before = np.abs(model.predict(inputs) - actual).mean()
-    rises = {}
-    for place, name in enumerate(design.names):
-        shuffled = inputs.copy()
-        shuffled[:, place] = draw.permutation(shuffled[:, place])
-        rises[name] = float(np.abs(model.predict(shuffled) - actual).mean() - before)
-    return dict(sorted(rises.items(), key=lambda item: -item[1]))

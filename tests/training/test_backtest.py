@@ -179,7 +179,7 @@ def test_what_comes_after_a_cut_changes_no_forecast_of_its_first_origins(
     fold = fold._replace(cut=panel.times[backtest.scored_origins(design, panel, fold, config.backtest.stride)].min())
     other = spoilt(panel, fold.cut, seed)
     before, after = (
-        backtest.run(config, design, series, design.origin_table(series), [fold]) for series in (panel, other)
+        backtest.run(config, design, series, design.origin_table(series), [fold]).forecasts for series in (panel, other)
     )
     first, same = before.times == fold.cut, after.times == fold.cut
     assert first.any()
@@ -196,9 +196,9 @@ def test_what_comes_up_to_a_cut_is_trained_on() -> None:
     target = PANEL.target.copy()
     target[last] = 1_000.0
     other = dataclasses.replace(PANEL, target=target)
+    design = tiny.design(config, PANEL)
     before, after = (
-        backtest.run(config, tiny.design(config, PANEL), panel, tiny.design(config, PANEL).origin_table(panel), [fold])
-        for panel in (PANEL, other)
+        backtest.run(config, design, panel, design.origin_table(panel), [fold]).forecasts for panel in (PANEL, other)
     )
     late = before.times > fold.end - 7 * HOUR
     assert late.any()
@@ -243,7 +243,7 @@ def test_folds_are_numbered_oldest_first_and_take_the_given_progress() -> None:
             yield fold
 
     design = tiny.design(config, PANEL)
-    made = backtest.run(config, design, PANEL, design.origin_table(PANEL), progress())
+    made = backtest.run(config, design, PANEL, design.origin_table(PANEL), progress()).forecasts
     assert seen == cuts(config, PANEL)
     assert np.unique(made.fold).tolist() == [0, 1, 2, 3]
     assert (np.diff(made.fold) >= 0).all()
@@ -322,3 +322,13 @@ def test_seasonal_naive_is_the_value_one_season_before(origins: list[int], horiz
     found = backtest.seasonal_naive(PANEL, np.array(origins), horizon, season)
     wanted = [[PANEL.target[origin + step - season] for step in range(1, horizon + 1)] for origin in origins]
     assert found.tolist() == wanted
+
+
+def test_run_gives_the_model_of_the_last_fold() -> None:
+    config = tiny.params()
+    design = tiny.design(config, PANEL)
+    made = backtest.run(config, design, PANEL, design.origin_table(PANEL))
+    for fold in range(4):
+        own = made.forecasts.take(made.forecasts.fold == fold)
+        point = made.model.predict(own.inputs).reshape(own.point.shape) * own.scale[:, None]
+        assert np.array_equal(own.point, np.maximum(point, 0.0)) == (fold == 3)

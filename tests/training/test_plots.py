@@ -116,6 +116,12 @@ def test_draw_takes_names_as_they_are() -> None:
     assert renders(figures)
 
 
+def test_draw_renders_where_no_importance_is_known() -> None:
+    panel = tiny.panel((340,))
+    made = tiny.backtested(PARAMS, panel)
+    assert renders(drawn(panel, made, bounds(made), {"step": np.nan, "lag_1": np.nan}))
+
+
 def test_draw_needs_no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     panel = tiny.panel((340,))

@@ -13,7 +13,7 @@ from data import frame, store
 from data.errors import DataError
 from data.forecaster import Forecaster
 from tests.training import tiny
-from training import forecasts, intervals, metrics, stages
+from training import backtest, forecasts, importance, intervals, metrics, stages
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in (tiny.BOOLEANS, *tiny.MLFLOW)]
 
@@ -25,10 +25,11 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def test_backtest_writes_forecasts_figures_and_curves(workspace: Path) -> None:
+def test_backtest_writes_forecasts_figures_curves_and_importance(workspace: Path) -> None:
     panel, design = stages.load(PARAMS)
     made, bounds = forecasts.read(store.FORECASTS, design, panel, frame.read_features(store.FEATURES, design))
-    wanted = tiny.backtested(PARAMS, tiny.panel())
+    backtested = backtest.run(PARAMS, design, panel, design.origin_table(panel))
+    wanted = backtested.forecasts
     assert np.array_equal(made.point, wanted.point)
     spreads = intervals.forward_spread(wanted, PARAMS.train)
     ends = intervals.rolling_bounds(wanted, spreads, (0.8, 0.95), 28 * 86_400, nonnegative=True)
@@ -41,9 +42,13 @@ def test_backtest_writes_forecasts_figures_and_curves(workspace: Path) -> None:
     rows = read(store.BY_STEP)
     assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     assert float(rows[2]["mae"]) == pytest.approx(metrics.by_step(wanted, ends)[2]["mae"], rel=1e-5)
+    rises = {row["column"]: float(row["rise"]) for row in read(store.IMPORTANCE)}
+    found = importance.by_column(design, backtested, PARAMS.train.seed)
+    assert rises == pytest.approx(found, rel=1e-5)
+    assert list(rises) == list(found)
 
 
-def test_train_writes_the_model_figures_and_importance(workspace: Path) -> None:
+def test_train_writes_the_model_and_figures(workspace: Path) -> None:
     forecaster = Forecaster.load(workspace / store.MODEL)
     assert {path.name for path in store.MODEL.iterdir()} == {"model.onnx", "forecaster.json"}
     figures = json.loads(store.TRAIN_METRICS.read_text())
@@ -52,10 +57,6 @@ def test_train_writes_the_model_figures_and_importance(workspace: Path) -> None:
     assert figures["onnx_bytes"] == (store.MODEL / "model.onnx").stat().st_size
     assert 0 <= figures["parity"] <= 1e-5 < figures["parity_rows"]
     assert figures["cost"]["seconds"] > 0
-    rows = read(store.IMPORTANCE)
-    assert {row["column"] for row in rows} == set(forecaster.card.columns)
-    rises = [float(row["rise"]) for row in rows]
-    assert rises == sorted(rises, reverse=True)
 
 
 @pytest.mark.usefixtures("workspace")

@@ -79,7 +79,6 @@ def test_run_gives_the_same_bytes_again(once: Trained) -> None:
     again = trained()
     assert again.onnx == once.onnx
     assert again.card == once.card
-    assert again.importance == once.importance
 
 
 def test_run_keeps_a_reference_of_every_feature_and_of_the_forecast(once: Trained) -> None:
@@ -93,17 +92,6 @@ def test_run_keeps_a_reference_of_every_feature_and_of_the_forecast(once: Traine
         assert list(bins.edges) == sorted(set(bins.edges))
     assert (min(reference.features["step"].edges), max(reference.features["step"].edges)) == (1.0, 6.0)
     assert reference.features["future_rain"].edges == (0.0, 1.0)
-
-
-def test_run_finds_what_matters_most(once: Trained) -> None:
-    assert set(once.importance) == set(tiny.design(PARAMS, PANEL).names)
-    assert list(once.importance.values()) == sorted(once.importance.values(), reverse=True)
-    noise = np.random.default_rng(0).random(PANEL.target.size)
-    config = tiny.params({"series": {"covariates": {"future": ["rain", "noise"]}}})
-    panel = dataclasses.replace(PANEL, covariates={"rain": PANEL.covariates["rain"], "noise": noise})
-    importance = trained(config, panel).importance
-    assert next(iter(importance)) == "hour"
-    assert importance["future_noise"] < importance["future_rain"] < importance["seasonal_lag_1d"]
 
 
 def test_run_refuses_an_export_that_answers_differently(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def design(config: Params, series: Panel) -> Design:
 def backtested(config: Params, series: Panel) -> Forecasts:
     """The backtest of a configuration, in memory."""
     made = design(config, series)
-    return backtest.run(config, made, series, made.origin_table(series))
+    return backtest.run(config, made, series, made.origin_table(series)).forecasts
 
 
 def write_features(config: Params, series: Panel) -> None:
