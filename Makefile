@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help venv localhost pipeline run bento test lint format bench figures lock clean
+.PHONY: help venv localhost pipeline run bento test lint format bench figures proto lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench: venv ## benchmarks, as ratios against peers in one run
 
 figures: venv ## accuracy, coverage and parity on a bike-sharing hour.csv: make figures TABLE=path/to/hour.csv
 	python -m training figures $(TABLE)
+
+proto: venv ## make the messages of gRPC anew from service/proto/*.proto
+	python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. service/proto/*.proto
 
 lock: venv ## resolve the dependencies anew into requirements/*.txt
 	requirements/lock

@@ -10,18 +10,20 @@ import hashlib
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from data import atomic
 from data.errors import ConfigError, ModelError, RequestError
-from data.features import Declaration, Design
+from data.features import Declaration, Design, Rows
 from data.panel import Panel
 from data.params import Section
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -71,6 +73,9 @@ class Bins(Section):
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
+    #: Smallest and largest value seen.
+    low: float | None = None
+    high: float | None = None
 
 
 class Reference(Section):
@@ -128,37 +133,13 @@ class Forecaster:
         Raises:
             ModelError: a file is missing or damaged, or the two do not belong together.
         """
-        extra = folder / EXTRA / CARD_FILE
-        card_path = extra if extra.exists() else folder / CARD_FILE
-        card = _read_card(card_path)
-        found = sha256(folder / ONNX_FILE)
-        if found != card.onnx_sha256:
-            raise ModelError(
-                f"{folder / ONNX_FILE} does not belong to {CARD_FILE}: sha256 is {found}, wanted {card.onnx_sha256}; "
-                "import the model again"
-            )
+        card = verify(folder)
+        import onnxruntime as ort
+
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        session = ort.InferenceSession(folder / ONNX_FILE, options, providers=["CPUExecutionProvider"])
-        try:
-            forecaster = cls(card, session)
-        except ConfigError as err:
-            raise ModelError(f"{card_path}: {err.message}; import the model again") from err
-        if len(card.calibration.quantiles) != forecaster.design.horizon:
-            raise ModelError(
-                f"{card_path}: calibrated for {len(card.calibration.quantiles)} steps, wanted "
-                f"{forecaster.design.horizon}, the horizon; import the model again"
-            )
-        for place, (ours, theirs) in enumerate(
-            itertools.zip_longest(forecaster.design.names, card.columns, fillvalue="nothing")
-        ):
-            if ours != theirs:
-                raise ModelError(
-                    f"{card_path}: column {place} is {theirs!r} in the model, and {ours!r} in this code; "
-                    "serve the model with the code it was built with, or train it again"
-                )
-        return forecaster
+        return cls(card, ort.InferenceSession(folder / ONNX_FILE, options, providers=["CPUExecutionProvider"]))
 
     def forecast(self, panel: Panel, origins: Integers, known: Floats | None = None) -> Forecast:
         """Forecast all steps from chosen origins in one batch.
@@ -169,11 +150,13 @@ class Forecaster:
             known: what is known at the origins, if a table of it was made already.
         """
         known = self.design.origin_rows(panel, origins) if known is None else known
-        rows = self.design.rows(panel, origins, known)
+        return self.scaled(self.design.rows(panel, origins, known))
+
+    def scaled(self, rows: Rows) -> Forecast:
+        """The forecast of input rows, in the target's unit."""
         point, spread = self.run(rows.inputs)
-        shape = (origins.size, self.design.horizon)
-        forecast = Forecast(point.reshape(shape) * rows.scale[:, None], spread.reshape(shape) * rows.scale[:, None])
-        return Forecast(self._clipped(forecast.point), forecast.spread)
+        shape, scale = (rows.scale.size, self.design.horizon), rows.scale[:, None]
+        return Forecast(self._clipped(point.reshape(shape) * scale), spread.reshape(shape) * scale)
 
     def run(self, inputs: NDArray[np.float32]) -> tuple[Floats, Floats]:
         """The ONNX model alone: scaled point and spread for each input row."""
@@ -188,8 +171,46 @@ class Forecaster:
         """
         return self._clipped(forecast.point + forecast.spread * self.card.calibration.at(level))
 
+    def quantiles(self, forecast: Forecast, levels: tuple[float, ...]) -> Floats:
+        """Shape (levels, origins, horizon)."""
+        made = [self.quantile(forecast, level) for level in levels]
+        return np.array(made).reshape(len(levels), *forecast.point.shape)
+
     def _clipped(self, values: Floats) -> Floats:
         return np.maximum(values, 0.0) if self.card.declaration.series.nonnegative else values
+
+
+def verify(folder: Path) -> Card:
+    """Check a model's folder, as `save` or MLflow laid it out, without loading the model.
+
+    Raises:
+        ModelError: a file is missing or damaged, the two do not belong together, or not to this code.
+    """
+    extra = folder / EXTRA / CARD_FILE
+    path = extra if extra.exists() else folder / CARD_FILE
+    card = _read_card(path)
+    found = sha256(folder / ONNX_FILE)
+    if found != card.onnx_sha256:
+        raise ModelError(
+            f"{folder / ONNX_FILE} does not belong to {CARD_FILE}: sha256 is {found}, wanted {card.onnx_sha256}; "
+            "import the model again"
+        )
+    try:
+        design = Design(card.declaration, card.scale_floor)
+    except ConfigError as err:
+        raise ModelError(f"{path}: {err.message}; import the model again") from err
+    if len(card.calibration.quantiles) != design.horizon:
+        raise ModelError(
+            f"{path}: calibrated for {len(card.calibration.quantiles)} steps, wanted {design.horizon}, the horizon; "
+            "import the model again"
+        )
+    for place, (ours, theirs) in enumerate(itertools.zip_longest(design.names, card.columns, fillvalue="nothing")):
+        if ours != theirs:
+            raise ModelError(
+                f"{path}: column {place} is {theirs!r} in the model, and {ours!r} in this code; "
+                "serve the model with the code it was built with, or train it again"
+            )
+    return card
 
 
 def save(folder: Path, card: Card, onnx: bytes) -> None:

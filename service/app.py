@@ -1,55 +1,137 @@
-"""The BentoML service: loads the model of the Bento it is part of and mounts the HTTP face.
+"""The BentoML service: what `bentoml serve` finds, and the life of a worker.
 
-`bentoml serve` in the project takes the newest imported model; a Bento has its own inside.
+`bentoml serve` in the project takes the newest imported model; a Bento has its own inside. The process
+that starts the workers imports this module too, so what only a worker needs is imported where it is used.
 """
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import logging
+import os
+import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bentoml
+import click
+from _bentoml_sdk import Service
 
-from data.forecaster import Forecaster
-from service import http
-from service.http import Served
+from data.errors import BentocastError
+from service import settings as configuration
+
+if TYPE_CHECKING:
+    from service.life import Life
 
 MODEL = "bentocast"
+SETTINGS = configuration.load(os.environ)
+
+logger = logging.getLogger("bentocast.service")
 
 
-def _served() -> Served:
-    """What this worker serves; requests are routed here only after it has started."""
-    served: Served = bentoml.get_current_service().served
-    return served
+class RefusedError(click.ClickException):
+    """The service does not start; the message says why."""
+
+    def __init__(self, err: BentocastError) -> None:
+        super().__init__(err.message)
+        self.exit_code = err.exit_code  # type: ignore[misc] # click looks it up on the instance too
+
+
+class Fronted(Service[Any]):  # type: ignore[misc] # BentoML has no types
+    """BentoML's service with our own application in front of it."""
+
+    def to_asgi(self, is_main: bool = True) -> Any:  # noqa: FBT001, FBT002 - BentoML's signature
+        """The application that the worker's server runs."""
+        from service.http import Front
+
+        logging.getLogger("uvicorn.access").propagate = False
+        return Front(super().to_asgi(is_main=is_main), lambda: _life().worker, lambda: _life().metrics)
+
+
+def _life() -> Life:
+    """This worker's; requests are routed here only after it has started."""
+    life: Life = bentoml.get_current_service().life
+    return life
 
 
 @bentoml.service(
     name=MODEL,
-    workers=1,
-    traffic={"timeout": 30},
-    metrics={"duration": {"buckets": [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]}},
+    service_class=Fronted,
+    workers=SETTINGS.workers,
+    traffic={"timeout": SETTINGS.deadline_seconds},
+    metrics={"enabled": False},  # counted in front, with labels that cannot grow
+    logging={"access": {"enabled": False}},
+    http={"host": SETTINGS.host, "port": SETTINGS.port},
+    **configuration.tls(SETTINGS),
 )
-@bentoml.asgi_app(http.build(_served), path="/")
 class Bentocast:
     """Forecasts of many time series at once."""
 
     def __init__(self) -> None:
+        from service.life import Life
+
         service: Any = Bentocast
-        bento = service.bento
-        stored = bentoml.models.get(_model(bento))
-        self.served = Served(
-            forecaster=Forecaster.load(Path(stored.path) / "mlflow_model"),
-            model=MODEL,
-            model_version=str(stored.info.labels.get("mlflow_version", stored.tag.version)),
-            bento=MODEL if bento is None else str(bento.tag),
-        )
+        self.life = Life.of(SETTINGS, *_model(service.bento), service.schema)
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    def check() -> None:
+        """Refuse to start with settings or a model that cannot be served, before any worker is there."""
+        from data import forecaster
+
+        context = click.get_current_context(silent=True)
+        given = {} if context is None else context.params
+        chosen = {"HOST": given.get("host"), "PORT": given.get("port")}
+        os.environ.update({configuration.PREFIX + key: str(value) for key, value in chosen.items() if value})
+        service: Any = Bentocast
+        try:
+            checked = configuration.load(os.environ)
+            configuration.check_ports(checked)
+            forecaster.verify(_model(service.bento)[0])
+        except BentocastError as err:
+            raise RefusedError(err) from err
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def start(self) -> None:
+        """Open gRPC, begin to count, and be ready."""
+        await self.life.start()
+        signal.signal(signal.SIGTERM, self._ending(asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)))
+        # What is there now stays: nothing of it is looked through again.
+        gc.collect()
+        gc.freeze()
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def stop(self) -> None:
+        """Write down what is still in memory."""
+        await self.life.stop()
+
+    @bentoml.api(route="/forecast")  # type: ignore[untyped-decorator]
+    def forecast(
+        self, inputs: list[dict[str, Any]], options: dict[str, Any] | None = None, model: str | None = None
+    ) -> dict[str, Any]:
+        """Forecast one or many series (the Time Series API, for BentoML's own clients)."""
+        return self.life.answer({"inputs": inputs, "options": options or {}, "model": model})
+
+    def _ending(self, loop: asyncio.AbstractEventLoop, ended_by: Any) -> Any:
+        """Handles SIGTERM: not ready at once, ended when balancers have had the time to see it."""
+
+        def drained(number: int) -> None:
+            loop.call_later(SETTINGS.drain_seconds, ended_by, number, None)
+
+        def told(number: int, _: Any) -> None:
+            loop.call_soon_threadsafe(lambda: loop.create_task(self.life.drain()))
+            loop.call_soon_threadsafe(drained, number)
+
+        return told
 
 
-def _model(bento: Any) -> str:
-    """Tag of the model that a Bento was built with; without a Bento, the newest in the store.
+def _model(bento: Any) -> tuple[Path, dict[str, str], str]:
+    """Folder and labels of the model that a Bento was built with, and the Bento's tag.
 
-    `BentoModel("bentocast:latest")` would be the newest in the store for a Bento too: after the next
-    import, an old Bento would answer with the new model.
+    Without a Bento, the newest model in the store. `BentoModel("bentocast:latest")` would be the newest in the
+    store for a Bento too: after the next import, an old Bento would answer with the new model.
     """
     tags = [] if bento is None else [str(model.tag) for model in bento.info.all_models if model.tag.name == MODEL]
-    return tags[0] if tags else f"{MODEL}:latest"
+    stored = bentoml.models.get(tags[0] if tags else f"{MODEL}:latest")
+    labels = {"mlflow_version": str(stored.tag.version), **stored.info.labels}
+    return Path(stored.path) / "mlflow_model", labels, MODEL if bento is None else str(bento.tag)

@@ -1,30 +1,37 @@
-"""The HTTP face: routes, headers, limits and error shapes around the protocols. Built anew for each worker."""
+"""The HTTP face: every request comes through here, in front of BentoML's own layers.
+
+BentoML's middleware (tracing, metrics, access log) costs more than a forecast and labels metrics by raw
+path, which lets a stranger grow them without bound. So this application stands before it, answers every
+path itself, and leaves to BentoML the life of the worker.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any
 
-import anyio
-import anyio.to_thread
-from pydantic_core import to_json
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Match, Route
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from data.errors import BentocastError, RequestError
-from data.forecaster import Forecaster
-from service import openapi, timeseries
+from data.errors import BentocastError, NotFoundError, RequestError
+from service import endpoints, keys
+from service.call import Call, Headers, Reply
+from service.metrics import Metrics
+from service.routes import Endpoint, Handler, Routes
+from service.worker import Worker
 
-#: The worst body of this size takes 1.4 GB and three seconds to read.
-MAX_BODY_BYTES = 32 * 1024 * 1024
-#: Requests that are read and answered at the same time; the others wait, so that memory is bounded.
-MAX_AT_ONCE = 2
+#: Label of all paths that are not served here.
+ELSEWHERE = "other"
+PLAIN_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+)
+#: A body that came in one piece is read without setting a timer.
+CLIENT_GONE = 499
 
 logger = logging.getLogger("bentocast.service")
 
@@ -36,131 +43,217 @@ class TooLargeError(RequestError):
     code = "request_too_large"
 
 
-@dataclass(frozen=True)
-class Served:
-    """What is served, and under which names.
+class MethodError(RequestError):
+    """A path that is served, asked in a way that is not."""
 
-    Attributes:
-        forecaster: the model.
-        model: its name.
-        model_version: its version in MLflow's registry.
-        bento: tag of the Bento, or of the service when it is served from the project.
-    """
-
-    forecaster: Forecaster
-    model: str
-    model_version: str
-    bento: str
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Sent with every answer, so that it can be traced to the model and the code that made it."""
-        return {"x-bento": self.bento, "x-model-name": self.model, "x-model-version": self.model_version}
+    status = 405
+    code = "method_not_allowed"
 
 
-class Elsewhere(BaseRoute):
-    """Any other path, so that its 404 has the API's shape."""
+class MediaTypeError(RequestError):
+    """A body of a type that is never read."""
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Never a full match: every other route comes first, those of BentoML behind this application too.
-
-        A path that ends with a slash is left to the router, which redirects it to the one without.
-        """
-        taken = scope["type"] == "http" and not scope["path"].endswith("/")
-        return (Match.PARTIAL if taken else Match.NONE), {}
-
-    async def handle(self, *_: object, **__: object) -> None:
-        """Refuse.
-
-        Raises:
-            HTTPException: always, with status 404.
-        """
-        raise HTTPException(404)
+    status = 415
+    code = "unsupported_media_type"
 
 
-def build(served: Callable[[], Served]) -> Starlette:
+class SlowError(RequestError):
+    """A body that did not come in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class Front:
     """The application.
 
     Args:
-        served: gives what is served, once the worker has loaded it.
+        inner: BentoML's application, which starts and ends the worker.
+        worker: gives the worker's parts, once it has started.
+        metrics: likewise.
     """
-    limiter = anyio.CapacityLimiter(MAX_AT_ONCE)
-    routes: list[BaseRoute] = [
-        Route("/", partial(_index, served), methods=["GET"]),
-        Route("/docs", partial(_docs, served), methods=["GET"]),
-        Route("/openapi.json", partial(_openapi, served), methods=["GET"]),
-        Route("/v1/timeseries/models", partial(_models, served), methods=["GET"]),
-        Route("/v1/timeseries/forecast", partial(_forecast, served, limiter), methods=["POST"]),
-        Elsewhere(),
-    ]
-    handlers: Mapping[type[Exception], Callable[..., Response]] = {
-        BentocastError: partial(_refused, served),
-        HTTPException: partial(_not_here, served),
-        ClientDisconnect: _gone,
-        Exception: partial(_crashed, served),
-    }
-    return Starlette(routes=routes, exception_handlers=dict(handlers))
+
+    def __init__(self, inner: ASGIApp, worker: Callable[[], Worker], metrics: Callable[[], Metrics]) -> None:
+        self._inner = inner
+        self._worker = worker
+        self._metrics = metrics
+        self._routes: Routes | None = None
+        self._headers: Headers = ()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or pass on what is not HTTP."""
+        if scope["type"] == "lifespan":
+            await self._inner(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        if self._routes is None:
+            self._begin()
+        began = time.perf_counter()
+        endpoint, reply = await self._answered(scope, receive)
+        if reply.status != CLIENT_GONE:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": reply.status,
+                    "headers": [
+                        (b"content-type", reply.media_type),
+                        (b"content-length", str(len(reply.body)).encode()),
+                        *reply.headers,
+                        *self._headers,
+                    ],
+                }
+            )
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+        label = ELSEWHERE if endpoint is None else endpoint.template
+        self._metrics().answered(label, reply.status, time.perf_counter() - began)
+
+    def _begin(self) -> None:
+        """Make the table of paths; the worker has started by the time of the first request."""
+        worker = self._worker()
+        self._routes = Routes(endpoints.table(worker, self._metrics()))
+        own = tuple((name.encode(), value.encode()) for name, value in worker.served.headers.items())
+        self._headers = PLAIN_HEADERS + own
+
+    async def _answered(self, scope: Scope, receive: Receive) -> tuple[Endpoint | None, Reply]:
+        assert self._routes is not None
+        found = self._routes.find(scope["path"])
+        if found is None:
+            return None, self._nowhere(scope["path"])
+        endpoint, model, version = found
+        try:
+            handler = _handler(endpoint, scope["method"])
+            headers = scope["headers"]
+            self._admit(endpoint, headers)
+            body = await self._body(headers, receive) if scope["method"] in ("POST", "PUT", "PATCH") else b""
+            return endpoint, await handler(Call(headers, body, model, version))
+        except BentocastError as err:
+            return endpoint, refused(endpoint, err)
+        except ConnectionError:
+            return endpoint, Reply(b"", CLIENT_GONE)
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], endpoint.template)
+            fault = BentocastError("the server failed, see its log")
+            return endpoint, refused(endpoint, fault)
+
+    def _nowhere(self, path: str) -> Reply:
+        """A path that is not served: the way there, if it is one with a slash too many, else 404."""
+        assert self._routes is not None
+        if path != "/" and path.endswith("/") and self._routes.find(path.rstrip("/")) is not None:
+            location = path.rstrip("/").encode("ascii", "ignore")
+            return Reply(b"", 307, b"text/plain", ((b"location", location),))
+        fault = NotFoundError("not found: see /docs for what is served here")
+        return Reply(endpoints.TIMESERIES.error(fault), fault.status)
+
+    def _admit(self, endpoint: Endpoint, headers: Headers) -> None:
+        """Refuse who may not ask, before anything of the body is read."""
+        worker = self._worker()
+        settings = worker.settings
+        access = {"metrics": settings.metrics_access, "docs": settings.docs_access}.get(endpoint.group, "open")
+        if access == "off":
+            raise NotFoundError("not found: see /docs for what is served here")
+        if worker.keys is not None and (endpoint.group == "api" or access == "key"):
+            given = {name: value for name, value in headers if name in (b"authorization", b"x-api-key")}
+            worker.keys.check(keys.of_headers(given.get(b"authorization"), given.get(b"x-api-key")))
+        for name, value in headers:
+            if name == b"content-type":
+                check_media_type(value, wants_json=endpoint.wants_json)
+                return
+        if endpoint.wants_json:
+            check_media_type(b"", wants_json=True)
+
+    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+        """The body, no larger than the limit, in time, and decompressed."""
+        settings = self._worker().settings
+        most, coding = settings.max_body_bytes, b""
+        for name, value in headers:
+            if name == b"content-length" and (not value.isdigit() or int(value) > most):
+                raise TooLargeError(f"the body is over {most} bytes: send several requests")
+            if name == b"content-encoding":
+                coding = value.strip().lower()
+        message = await receive()
+        body = _part(message)
+        if message.get("more_body", False):
+            try:
+                async with asyncio.timeout(settings.deadline_seconds):
+                    body = await _rest(body, receive, most)
+            except TimeoutError as err:
+                raise SlowError(
+                    f"the body did not come within {settings.deadline_seconds:g} s: send it faster"
+                ) from err
+        return decompressed(body, coding, most) if coding not in (b"", b"identity") else body
 
 
-async def _forecast(served: Callable[[], Served], limiter: anyio.CapacityLimiter, request: Request) -> Response:
-    now = served()
-    made = await anyio.to_thread.run_sync(_answer, await _body(request), now, limiter=limiter)
-    return Response(made, media_type="application/json", headers=now.headers)
+def _handler(endpoint: Endpoint, method: str) -> Handler:
+    handler = endpoint.handler(method)
+    if handler is None:
+        raise MethodError(f"{method} is not allowed here, wanted {endpoint.allow}")
+    return handler
 
 
-def _answer(body: bytes, now: Served) -> bytes:
-    """Away from the event loop, which must stay free for probes; `to_json` takes a tenth of `json.dumps`' time."""
-    return to_json(timeseries.answer(timeseries.parse(body), now.forecaster, now.model))
+def check_media_type(media_type: bytes, *, wants_json: bool) -> None:
+    """See that a body may be read at all.
+
+    Raises:
+        MediaTypeError: it is of a type that runs code when it is read, or not JSON where JSON is wanted.
+    """
+    kind = media_type.partition(b";")[0].strip().lower()
+    if b"pickle" in kind or kind.startswith(b"multipart/"):
+        raise MediaTypeError("content-type: pickles and forms are never read here, wanted application/json")
+    if wants_json and kind != b"application/json":
+        raise MediaTypeError("content-type: wanted application/json")
 
 
-async def _models(served: Callable[[], Served], _: Request) -> Response:
-    now = served()
-    return JSONResponse(timeseries.models(now.forecaster, now.model, now.model_version), headers=now.headers)
+def decompressed(body: bytes, coding: bytes, most: int) -> bytes:
+    """A gzip or deflate body, no further than the limit.
+
+    Raises:
+        MediaTypeError: another coding.
+        RequestError: damaged.
+        TooLargeError: larger than the limit.
+    """
+    if coding not in (b"gzip", b"deflate"):
+        raise MediaTypeError("content-encoding: wanted gzip, deflate or none")
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | (16 if coding == b"gzip" else 0))
+    try:
+        made = unpacker.decompress(body, most + 1)
+    except zlib.error as err:
+        raise RequestError(f"body: it is not {coding.decode()}: {err}") from err
+    if len(made) > most:
+        raise TooLargeError(f"the body is over {most} bytes when unpacked: send several requests")
+    if not unpacker.eof:
+        raise RequestError(f"body: its {coding.decode()} ends too early")
+    return made
 
 
-async def _openapi(served: Callable[[], Served], _: Request) -> Response:
-    now = served()
-    return JSONResponse(openapi.describe(now.bento), headers=now.headers)
+def refused(endpoint: Endpoint, err: BentocastError) -> Reply:
+    """An error in the shape of the protocol that was spoken, with what the client may do next."""
+    headers: list[tuple[bytes, bytes]] = []
+    if isinstance(err, MethodError):
+        headers.append((b"allow", endpoint.allow.encode()))
+    if isinstance(err, keys.UnauthorizedError):
+        headers.append((b"www-authenticate", b'Bearer realm="bentocast"'))
+    retry = getattr(err, "retry_after_seconds", None)
+    if retry is not None:
+        headers.append((b"retry-after", str(retry).encode()))
+    return Reply(endpoint.door.error(err), err.status, headers=tuple(headers))
 
 
-async def _docs(served: Callable[[], Served], _: Request) -> Response:
-    return HTMLResponse(openapi.PAGE, headers=served().headers)
-
-
-async def _index(served: Callable[[], Served], _: Request) -> Response:
-    return RedirectResponse("/docs", headers=served().headers)
-
-
-async def _body(request: Request) -> bytes:
-    """The body, read no further than the limit."""
-    parts, size = [], 0
-    async for part in request.stream():
+async def _rest(begun: bytes, receive: Receive, most: int) -> bytes:
+    parts, size, more = [begun], len(begun), True
+    while more:
+        message = await receive()
+        part = _part(message)
         size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise TooLargeError(f"the body is over {MAX_BODY_BYTES} bytes: send several requests")
+        if size > most:
+            raise TooLargeError(f"the body is over {most} bytes: send several requests")
         parts.append(part)
+        more = message.get("more_body", False)
     return b"".join(parts)
 
 
-def _refused(served: Callable[[], Served], _: Request, err: BentocastError) -> Response:
-    return JSONResponse(timeseries.error(err), status_code=err.status, headers=served().headers)
-
-
-def _not_here(served: Callable[[], Served], _: Request, err: HTTPException) -> Response:
-    fault = BentocastError(f"{err.detail}: see /docs for what is served here")
-    fault.status, fault.code = err.status_code, err.detail.lower().replace(" ", "_")
-    return JSONResponse(
-        timeseries.error(fault), status_code=err.status_code, headers={**(err.headers or {}), **served().headers}
-    )
-
-
-def _gone(_: Request, __: Exception) -> Response:
-    """The client left before it had sent its whole body; nobody reads this, the metrics count it."""
-    return Response(status_code=499)
-
-
-def _crashed(served: Callable[[], Served], request: Request, err: Exception) -> Response:
-    """A fault of ours: the client learns no more than that, the log has the rest."""
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=err)
-    fault = BentocastError("the server failed, see its log")
-    return JSONResponse(timeseries.error(fault), status_code=500, headers=served().headers)
+def _part(message: Any) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ConnectionError
+    body: bytes = message.get("body", b"")
+    return body

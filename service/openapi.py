@@ -1,81 +1,96 @@
-"""`/openapi.json` and `/docs`, made from the messages' own types; works without a network."""
+"""`/openapi.json`, made from the messages' own types."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from service.timeseries import ForecastRequest
+import msgspec
 
-_ERROR = {
+from service.protocols.actuals import ActualsRequest
+from service.protocols.inference_http import InferRequest
+from service.protocols.predict import SeriesRequest
+from service.protocols.timeseries import ForecastRequest
+from service.served import Served
+
+_TEXT = {"type": "string"}
+_DETAIL = {
     "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "code": {"type": "string"},
-                "message": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "type": {"type": "string"},
-            },
-        }
-    },
+    "properties": {"code": _TEXT, "message": _TEXT, "param": {"type": ["string", "null"]}, "type": _TEXT},
+}
+_ERRORS = {
+    "Error": {"type": "object", "properties": {"error": _DETAIL}},
+    "PlainError": {"type": "object", "properties": {"error": _TEXT}},
 }
 
-#: Swagger UI as BentoML ships it, without the parts of BentoML's own page that call out.
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>bentocast: API</title>
-<link rel="stylesheet" href="/static_content/swagger-ui.css">
-</head>
-<body>
-<div id="docs"></div>
-<noscript>This page needs JavaScript; the description itself is at <a href="/openapi.json">/openapi.json</a>.</noscript>
-<script src="/static_content/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", deepLinking: true});</script>
-</body>
-</html>
-"""
 
-
-def describe(version: str) -> dict[str, Any]:
+def describe(served: Served) -> dict[str, Any]:
     """The OpenAPI 3.1 description of the service."""
-    schema = ForecastRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas = schema.pop("$defs", {}) | {"ForecastRequest": schema, "Error": _ERROR}
+    messages = [ForecastRequest, ActualsRequest, SeriesRequest, InferRequest]
+    (forecast, actuals, instances, infer), schemas = msgspec.json.schema_components(
+        messages, ref_template="#/components/schemas/{name}"
+    )
+    model = {"name": "model", "in": "path", "required": True, "schema": {"enum": [served.model, served.rows_model]}}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "bentocast", "version": version, "description": "Forecasts of many time series at once."},
-        "paths": {
-            "/v1/timeseries/forecast": {
-                "post": {
-                    "summary": "Forecast one or many series",
-                    "operationId": "forecast",
-                    "requestBody": {"required": True, "content": _json("ForecastRequest")},
-                    "responses": {"200": _answer("the forecasts, in the order asked"), "4XX": _fault()},
-                }
-            },
-            "/v1/timeseries/models": {
-                "get": {
-                    "summary": "What is served: horizon, frequency, covariates, context length",
-                    "operationId": "models",
-                    "responses": {"200": _answer("the model served here")},
-                }
-            },
-            "/livez": {"get": {"summary": "Is the process alive", "responses": {"200": {"description": "yes"}}}},
-            "/readyz": {"get": {"summary": "Can it answer", "responses": {"200": {"description": "yes"}}}},
+        "info": {
+            "title": "bentocast",
+            "version": served.bento,
+            "description": "Forecasts of many time series at once, in the protocols that clients already speak.",
         },
-        "components": {"schemas": schemas},
+        "paths": {
+            "/v1/timeseries/forecast": _post("Forecast one or many series", "forecast", forecast),
+            "/v1/timeseries/models": _get("What is served: horizon, frequency, covariates, context length"),
+            "/v1/timeseries/actuals": _post("Tell what really came; answered when it is on disk", "actuals", actuals),
+            "/v2": _get("Open Inference Protocol: the server", "PlainError"),
+            "/v2/health/live": _get("Open Inference Protocol: is the process alive", "PlainError"),
+            "/v2/health/ready": _get("Open Inference Protocol: can it answer", "PlainError"),
+            "/v2/models/{model}": _get("Open Inference Protocol: names and shapes of tensors", "PlainError", model),
+            "/v2/models/{model}/ready": _get("Open Inference Protocol: is the model there", "PlainError", model),
+            "/v2/models/{model}/infer": _post(
+                "Open Inference Protocol: tensors in, tensors out", "infer", infer, "PlainError", model
+            ),
+            "/v1/models/{model}": _get("KServe V1, TensorFlow Serving: is the model there", "PlainError", model),
+            "/v1/models/{model}:predict": _post(
+                "KServe V1, TensorFlow Serving: instances in, predictions out",
+                "predict",
+                instances,
+                "PlainError",
+                model,
+            ),
+            "/livez": _get("Is the process alive"),
+            "/readyz": _get("Can it answer"),
+        },
+        "components": {"schemas": {**schemas, **_ERRORS}},
     }
 
 
-def _json(name: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+def _get(summary: str, error: str = "Error", *parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"get": {"summary": summary, "parameters": list(parameters), "responses": _responses(error)}}
 
 
-def _answer(text: str) -> dict[str, Any]:
-    return {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
+def _post(
+    summary: str, operation: str, schema: dict[str, Any], error: str = "Error", *parameters: dict[str, Any]
+) -> dict[str, Any]:
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return {
+        "post": {
+            "summary": summary,
+            "operationId": operation,
+            "parameters": list(parameters),
+            "requestBody": body,
+            "responses": _responses(error),
+        }
+    }
 
 
-def _fault() -> dict[str, Any]:
-    return {"description": "what was wrong with the request, and what is wanted", "content": _json("Error")}
+def _responses(error: str) -> dict[str, Any]:
+    def content(schema: dict[str, Any]) -> dict[str, Any]:
+        return {"application/json": {"schema": schema}}
+
+    fault = content({"$ref": f"#/components/schemas/{error}"})
+    return {
+        "200": {"description": "done"},
+        "4XX": {"description": "what was wrong with the request, and what is wanted", "content": fault},
+        "503": {"description": "not now: ask again after the seconds in Retry-After", "content": fault},
+        "504": {"description": "no answer in time", "content": fault},
+    }

@@ -110,4 +110,9 @@ def _bins(values: NDArray[np.floating]) -> Bins:
     edges = np.unique(np.quantile(known, np.linspace(0, 1, REFERENCE_BINS + 1)[1:-1]))
     counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=edges.size + 1)
     shares = (counts + 0.5) / (known.size + 0.5 * counts.size)
-    return Bins(edges=tuple(map(float, edges)), shares=tuple(map(float, shares)))
+    return Bins(
+        edges=tuple(map(float, edges)),
+        shares=tuple(map(float, shares)),
+        low=float(known.min()) if known.size else None,
+        high=float(known.max()) if known.size else None,
+    )

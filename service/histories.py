@@ -1,0 +1,334 @@
+"""Histories as clients send them, and the check that turns them into a question the model can be asked.
+
+The usual request (nothing missing, all series of one length) is checked by a few operations over all of
+its series; anything else is gone through series by series, which fills gaps or names what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data import durations, gaps
+from data.errors import RequestError
+from data.forecaster import Forecaster
+
+Floats = NDArray[np.float64]
+Times = NDArray[np.datetime64]
+
+MAX_QUANTILES = 99
+MAX_NAME = 256
+#: Values beyond this cannot be squared and summed without overflow.
+MAX_MAGNITUDE = 1e100
+EARLIEST, LATEST = np.datetime64("1900-01-01", "s"), np.datetime64("2200-01-01", "s")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One series as a client sent it.
+
+    Attributes:
+        name: echoed in the answer.
+        values: the target, oldest first; NaN where there is no value.
+        start: time of the first value.
+        frequency: time between values, or None for the model's.
+        past_covariates: by name, one value for each of `values`.
+        future_covariates: by name, one value for each step ahead.
+        where: its place in the request, for error messages.
+    """
+
+    name: str
+    values: Floats
+    start: np.datetime64
+    frequency: str | None = None
+    past_covariates: Mapping[str, Floats] = field(default_factory=dict)
+    future_covariates: Mapping[str, Floats] = field(default_factory=dict)
+    where: str = "series"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask for."""
+
+    series: int = 1_024
+    values: int = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Checked histories, gaps filled, cut to what the model looks at.
+
+    Attributes:
+        names: of the series.
+        starts: shape (series,), time of the first value of each row.
+        target: shape (series, context).
+        past: by name, shape (series, context).
+        future: by name, shape (series, steps).
+        steps: how many are asked for.
+        levels: quantiles asked for, each once.
+        horizon: steps that the model computes.
+    """
+
+    names: tuple[str, ...]
+    starts: Times
+    target: Floats
+    past: Mapping[str, Floats]
+    future: Mapping[str, Floats]
+    steps: int
+    levels: tuple[float, ...]
+    horizon: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of the model's input."""
+        return len(self.names) * self.horizon
+
+
+def ask(
+    forecaster: Forecaster,
+    histories: Sequence[History],
+    horizon: int | None,
+    levels: Sequence[float],
+    limits: Limits = Limits(),
+) -> Question:
+    """Check a request whole.
+
+    Args:
+        forecaster: the model.
+        histories: the series, each at least `forecaster.design.context` values long.
+        horizon: steps ahead, or None for the model's.
+        levels: quantiles wanted, each in (0, 1).
+        limits: what may be asked for at once.
+
+    Raises:
+        RequestError: names the value at fault, what was got and what is wanted.
+    """
+    steps = _horizon(forecaster, horizon)
+    wanted = _levels(forecaster, levels)
+    if not histories:
+        raise RequestError("inputs is empty, wanted one series or more", param="inputs")
+    size = sum(history.values.size for history in histories)
+    if len(histories) > limits.series or size > limits.values:
+        raise RequestError(
+            f"got {len(histories)} series with {size} values, wanted at most {limits.series} series and "
+            f"{limits.values} values: send several requests",
+            param="inputs",
+        )
+    return _clean(forecaster, histories, steps, wanted) or _mended(forecaster, histories, steps, wanted)
+
+
+def _horizon(forecaster: Forecaster, horizon: int | None) -> int:
+    longest = forecaster.design.horizon
+    if horizon is None:
+        return longest
+    if not 1 <= horizon <= longest:
+        raise RequestError(
+            f"options.horizon: got {horizon}, wanted 1 to {longest}, the steps this model forecasts",
+            param="options.horizon",
+        )
+    return horizon
+
+
+def _levels(forecaster: Forecaster, levels: Sequence[float]) -> tuple[float, ...]:
+    if len(levels) > MAX_QUANTILES:
+        raise RequestError(
+            f"options.quantiles: got {len(levels)}, wanted at most {MAX_QUANTILES}", param="options.quantiles"
+        )
+    low, high = forecaster.card.calibration.levels[0], forecaster.card.calibration.levels[-1]
+    for level in levels:
+        if not low <= level <= high:
+            raise RequestError(
+                f"options.quantiles: got {level}, wanted {low} to {high}, which is calibrated",
+                param="options.quantiles",
+            )
+    return tuple(dict.fromkeys(levels))
+
+
+def _clean(
+    forecaster: Forecaster, histories: Sequence[History], steps: int, levels: tuple[float, ...]
+) -> Question | None:
+    """The question if nothing is missing or wrong anywhere, by a few operations over all series; else None."""
+    design, series = forecaster.design, forecaster.card.declaration.series
+    length, context = histories[0].values.size, design.context
+    if length < context or any(history.values.size != length for history in histories):
+        return None
+    if any(not _same_frequency(history.frequency, series.step_seconds) for history in histories):
+        return None
+    values = np.stack([history.values for history in histories])
+    starts = np.array([history.start for history in histories], dtype="datetime64[s]")
+    cut = length - context
+    lowest = 0.0 if series.nonnegative else -MAX_MAGNITUDE
+    late = starts + np.timedelta64(length * series.step_seconds, "s")
+    # A NaN fails each of these comparisons.
+    if not (
+        values.min() >= lowest and values.max() <= MAX_MAGNITUDE and starts.min() >= EARLIEST and late.max() <= LATEST
+    ):
+        return None
+    past = _stacked([history.past_covariates for history in histories], design.past, length)
+    future = _stacked([history.future_covariates for history in histories], design.future, steps)
+    known = series.covariates.names
+    if (
+        past is None
+        or future is None
+        or any(
+            name not in known
+            for history in histories
+            for name in (*history.past_covariates, *history.future_covariates)
+        )
+    ):
+        return None
+    return Question(
+        names=tuple(history.name for history in histories),
+        starts=np.asarray(starts + np.timedelta64(cut * series.step_seconds, "s")),
+        target=values[:, cut:],
+        past={name: given[:, cut:] for name, given in past.items()},
+        future=future,
+        steps=steps,
+        levels=levels,
+        horizon=design.horizon,
+    )
+
+
+def _stacked(given: Sequence[Mapping[str, Floats]], names: Sequence[str], size: int) -> dict[str, Floats] | None:
+    """By name, shape (series, size); None if one is missing, has another length, or a value that is no number."""
+    if any(len(covariates) != len(names) for covariates in given):
+        return None
+    made = {}
+    for name in names:
+        rows = [covariates.get(name) for covariates in given]
+        if any(row is None or row.size != size for row in rows):
+            return None
+        values = np.stack(rows)  # type: ignore[arg-type]
+        if not (values.min() >= -MAX_MAGNITUDE and values.max() <= MAX_MAGNITUDE):
+            return None
+        made[name] = values
+    return made
+
+
+def _mended(forecaster: Forecaster, histories: Sequence[History], steps: int, levels: tuple[float, ...]) -> Question:
+    """The question, series by series: gaps filled, histories cut, or an error that names what is wrong."""
+    design = forecaster.design
+    checked = [_checked(forecaster, history, steps) for history in histories]
+    return Question(
+        names=tuple(history.name for history in checked),
+        starts=np.array([history.start for history in checked], dtype="datetime64[s]"),
+        target=np.stack([history.values for history in checked]),
+        past={name: np.stack([history.past_covariates[name] for history in checked]) for name in design.past},
+        future={
+            name: np.stack([history.future_covariates[name][:steps] for history in checked]) for name in design.future
+        },
+        steps=steps,
+        levels=levels,
+        horizon=design.horizon,
+    )
+
+
+def _checked(forecaster: Forecaster, history: History, steps: int) -> History:
+    """The last `context` values of a history, gaps filled by the model's rule, and its covariates."""
+    _check_clock(forecaster, history)
+    _check_values(forecaster, history)
+    _check_covariates(forecaster, history, steps)
+    series = forecaster.card.declaration.series
+    known = np.flatnonzero(~np.isnan(history.values))
+    first = int(known[0]) if known.size else history.values.size
+    context = forecaster.design.context
+    if history.values.size - first < context:
+        raise RequestError(
+            f"{history.where}.series: series {history.name!r} has {history.values.size - first} values from its first "
+            f"value on, wanted {context} or more, which the model's longest window needs",
+            param=f"{history.where}.series",
+        )
+    cut = history.values.size - context
+    return History(
+        name=history.name,
+        values=gaps.fill(history.values[first:], series.gaps.target)[-context:],
+        start=history.start + np.timedelta64(cut * series.step_seconds, "s"),
+        past_covariates={
+            name: gaps.fill(values, series.gaps.covariates)[cut:] for name, values in history.past_covariates.items()
+        },
+        future_covariates=history.future_covariates,
+        where=history.where,
+    )
+
+
+@lru_cache(maxsize=256)
+def _same_frequency(frequency: str | None, step_seconds: int) -> bool:
+    try:
+        return frequency is None or durations.seconds(frequency) == step_seconds
+    except ValueError:
+        return False
+
+
+def _check_clock(forecaster: Forecaster, history: History) -> None:
+    series = forecaster.card.declaration.series
+    if not _same_frequency(history.frequency, series.step_seconds):
+        try:
+            durations.seconds(history.frequency or "")
+        except ValueError as err:
+            raise RequestError(f"{history.where}.frequency: {err}", param=f"{history.where}.frequency") from err
+        raise RequestError(
+            f"{history.where}.frequency: got {history.frequency!r}, wanted {series.frequency!r}, "
+            "at which the model was trained: resample the series",
+            param=f"{history.where}.frequency",
+        )
+    end = history.start + np.timedelta64(history.values.size * series.step_seconds, "s")
+    if not (history.start >= EARLIEST and end <= LATEST):
+        raise RequestError(
+            f"{history.where}.start_timestamp: the series runs from {history.start} to {end}, "
+            f"wanted between {EARLIEST} and {LATEST}",
+            param=f"{history.where}.start_timestamp",
+        )
+
+
+def _check_values(forecaster: Forecaster, history: History) -> None:
+    values = history.values
+    with np.errstate(invalid="ignore"):
+        wrong = np.abs(values) > MAX_MAGNITUDE
+        wanted = f"numbers between -{MAX_MAGNITUDE:g} and {MAX_MAGNITUDE:g}, or null where a value is missing"
+        if forecaster.card.declaration.series.nonnegative and not wrong.any():
+            wrong, wanted = values < 0, "0 or more: this model's target is never negative"
+    if wrong.any():
+        place = int(np.flatnonzero(wrong)[0])
+        raise RequestError(
+            f"{history.where}.series[{place}]: got {values[place]:g}, wanted {wanted}",
+            param=f"{history.where}.series[{place}]",
+        )
+
+
+def _check_covariates(forecaster: Forecaster, history: History, steps: int) -> None:
+    design = forecaster.design
+    known = forecaster.card.declaration.series.covariates
+    kinds = (
+        ("past_covariates", design.past, history.past_covariates, history.values.size, "values of series"),
+        ("future_covariates", design.future, history.future_covariates, steps, "steps ahead"),
+    )
+    for key, wanted, given, size, of_what in kinds:
+        where = f"{history.where}.{key}"
+        missing = [name for name in wanted if name not in given]
+        if missing:
+            raise RequestError(
+                f"{where}: {missing[0]!r} is missing, wanted {', '.join(wanted)}, each with {size} numbers "
+                f"(one for each of the {of_what})",
+                param=f"{where}.{missing[0]}",
+            )
+        for name, values in given.items():
+            if name not in known.names:
+                raise RequestError(
+                    f"{where}: the model knows no covariate {name!r}, wanted {', '.join(wanted) or 'none'}",
+                    param=f"{where}.{name}",
+                )
+            short = values.size < size if key == "future_covariates" else values.size != size
+            if short:
+                raise RequestError(
+                    f"{where}.{name}: got {values.size} numbers, wanted {size} (one for each of the {of_what})",
+                    param=f"{where}.{name}",
+                )
+            wrong = np.isnan(values[:size]) if key == "future_covariates" else np.isnan(values[:1])
+            if wrong.any() or (np.abs(values) > MAX_MAGNITUDE).any():
+                raise RequestError(
+                    f"{where}.{name}: a value is missing or out of range, wanted numbers", param=f"{where}.{name}"
+                )

@@ -1,0 +1,246 @@
+"""The metrics of a worker: BentoML's own, with labels that cannot grow, and the model's.
+
+Imported only in a worker: prometheus_client decides when it is imported whether several processes share a
+page, by a variable that `bentoml serve` sets for its workers.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from data.forecaster import Bins
+from service.forecasting import Pass
+from service.served import Served
+
+#: Seconds; fine around the time a forecast takes, so that a limit on it can be told.
+LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)
+#: Series of the passes since the last count whose inputs are looked at; under load the rest is a sample's rest.
+SAMPLE = 256
+NAMESPACE = "bentoml_service"
+
+
+class Metrics:
+    """What a worker counts.
+
+    Args:
+        served: the model.
+        registry: where the metrics are kept.
+    """
+
+    def __init__(self, served: Served, registry: CollectorRegistry = REGISTRY) -> None:
+        self.served = served
+        bento, _, version = served.bento.partition(":")
+        self._service = {"service_name": bento, "service_version": version or "not available", "runner_name": bento}
+        labels = ["endpoint", "service_name", "service_version", "runner_name", "http_response_code"]
+        self._total = Counter(f"{NAMESPACE}_request_total", "Requests answered", labels, registry=registry)
+        self._duration = Histogram(
+            f"{NAMESPACE}_request_duration_seconds",
+            "Time to answer a request",
+            labels,
+            buckets=LATENCY,
+            registry=registry,
+        )
+        self._last = Gauge(
+            f"{NAMESPACE}_last_request_timestamp_seconds",
+            "When a request was answered last",
+            ["service_name", "service_version"],
+            registry=registry,
+            multiprocess_mode="max",
+        ).labels(served.bento, self._service["service_version"])
+        self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self.model = ModelMetrics(served, registry)
+
+    def answered(self, endpoint: str, status: int, seconds: float) -> None:
+        """Count one answer.
+
+        Args:
+            endpoint: the template of the path, or the name of the gRPC method.
+            status: of HTTP, or the one that stands for gRPC's.
+            seconds: from the first byte of the headers to the last of the answer.
+        """
+        child = self._children.get((endpoint, status))
+        if child is None:
+            labels = {"endpoint": endpoint, "http_response_code": str(status), **self._service}
+            child = self._total.labels(**labels), self._duration.labels(**labels)
+            self._children[endpoint, status] = child
+        child[0].inc()
+        child[1].observe(seconds)
+
+    def tick(self) -> None:
+        """Bring to the page what is counted in memory; called a few times a second."""
+        self._last.set_to_current_time() if self.model.tick() else None
+
+
+class ModelMetrics:
+    """What the model took and gave.
+
+    Distributions are counted in the bins of the training data, which `model_feature_reference_ratio` gives:
+    drift is then a rule over counters, and nothing is kept. A feature that is known at the origin has one
+    value for all steps and counts once a series.
+    """
+
+    def __init__(self, served: Served, registry: CollectorRegistry) -> None:
+        card, design = served.forecaster.card, served.forecaster.design
+        self._horizon = design.horizon
+        self._seen: deque[Pass] = deque()
+        self._waiting = 0
+        self._last_pass = 0.0
+        self._series = Counter("model_series_total", "Series forecast", registry=registry)
+        self._rows = Counter("model_rows_total", "Rows of the model's input (series x steps)", registry=registry)
+        self._passes = Histogram(
+            "model_batch_series", "Series taken through the model in one pass", buckets=BATCH, registry=registry
+        )
+        self._sampled = Counter("model_sampled_series_total", "Series whose inputs were counted", registry=registry)
+        self._wrong = Counter(
+            "model_output_nonfinite_total", "Forecasts that are NaN or infinite", ["output"], registry=registry
+        )
+        for output in ("mean", "spread"):
+            self._wrong.labels(output)
+        shape = ("feature", "bin")
+        self._bins = Counter(
+            "model_feature_bin_total", "Values of a feature by bin of training", shape, registry=registry
+        )
+        self._missing = Counter(
+            "model_feature_missing_total", "Values of a feature missing", ["feature"], registry=registry
+        )
+        self._outside = Counter(
+            "model_feature_outside_total", "Values of a feature beyond all of training", ["feature"], registry=registry
+        )
+        reference = Gauge(
+            "model_feature_reference_ratio",
+            "Share of training in a bin",
+            shape,
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self._features = [
+            Binned(name, place, column.known == "origin", card.reference.features[name], self)
+            for place, (name, column) in enumerate(zip(design.names, design.columns, strict=True))
+            if name in card.reference.features
+        ]
+        self._forecast = Binned("forecast", -1, False, card.reference.forecast, self)  # noqa: FBT003
+        for binned in (*self._features, self._forecast):
+            for name, share in zip(binned.names, binned.bins.shares, strict=True):
+                reference.labels(binned.feature, name).set(share)
+        self._told(served, registry)
+
+    @staticmethod
+    def _told(served: Served, registry: CollectorRegistry) -> None:
+        card = served.forecaster.card
+        Gauge(
+            "model_info",
+            "The model served, by its labels",
+            ["model", "version", "bento", "run_id", "git_commit"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        ).labels(
+            served.model,
+            served.model_version,
+            served.bento,
+            served.lineage.get("run_id", "unknown"),
+            served.lineage.get("git_commit", "unknown"),
+        ).set(1)
+        until = float(np.datetime64(card.trained_until, "s").astype(np.int64))
+        Gauge(
+            "model_trained_until_timestamp_seconds",
+            "Time of the last row of the training data",
+            registry=registry,
+            multiprocess_mode="livemax",
+        ).set(until)
+
+    def watch(self, seen: Pass) -> None:
+        """Take note of a pass; costs a microsecond, from any thread."""
+        self._seen.append(seen)
+
+    def tick(self) -> bool:
+        """Count what was noted; whether there was anything."""
+        taken = [self._seen.popleft() for _ in range(len(self._seen))]
+        if not taken:
+            return False
+        series = sum(seen.scale.size for seen in taken)
+        self._series.inc(series)
+        self._rows.inc(series * self._horizon)
+        for seen in taken:
+            self._passes.observe(seen.scale.size)
+            for output, values in (("mean", seen.forecast.point), ("spread", seen.forecast.spread)):
+                wrong = values.size - int(np.isfinite(values).sum())
+                if wrong:
+                    self._wrong.labels(output).inc(wrong)
+        self._distributions(taken)
+        return True
+
+    def _distributions(self, taken: list[Pass]) -> None:
+        """The bins of a sample: the newest passes, up to SAMPLE series."""
+        rest, inputs, scaled = SAMPLE, [], []
+        for seen in reversed(taken):
+            count = min(rest, seen.scale.size)
+            inputs.append(seen.inputs[: count * self._horizon])
+            scaled.append((seen.forecast.point[:count] / seen.scale[:count, None]).ravel())
+            rest -= count
+            if not rest:
+                break
+        self._sampled.inc(SAMPLE - rest)
+        matrix = np.concatenate(inputs)
+        for binned in self._features:
+            column = matrix[:: self._horizon, binned.place] if binned.once else matrix[:, binned.place]
+            binned.count(column.astype(np.float64))
+        self._forecast.count(np.concatenate(scaled))
+
+
+class Binned:
+    """Counters of one distribution.
+
+    Args:
+        feature: its name.
+        place: of its column.
+        once: whether all steps of a series have the same value.
+        bins: of the training data.
+        of: whose counters these are.
+    """
+
+    def __init__(self, feature: str, place: int, once: bool, bins: Bins, of: ModelMetrics) -> None:  # noqa: FBT001
+        self.feature, self.place, self.once, self.bins = feature, place, once, bins
+        self.names = [str(number) for number in range(len(bins.shares))]
+        self._edges = np.array(bins.edges)
+        self._low = -math.inf if bins.low is None else bins.low
+        self._high = math.inf if bins.high is None else bins.high
+        # Every bin is there from the start, at 0: a rate needs two points.
+        self._counters = [of._bins.labels(feature, name) for name in self.names]  # noqa: SLF001
+        self._missing = of._missing.labels(feature)  # noqa: SLF001
+        self._outside = of._outside.labels(feature)  # noqa: SLF001
+
+    def count(self, values: NDArray[np.float64]) -> None:
+        """Add values to the counters; a value that is an edge counts into the bin below it, as in training."""
+        known = values[~np.isnan(values)]
+        counts = np.bincount(np.searchsorted(self._edges, known, side="left"), minlength=len(self.names))
+        for counter, number in zip(self._counters, counts.tolist(), strict=True):
+            if number:
+                counter.inc(number)
+        missing, outside = values.size - known.size, int(((known < self._low) | (known > self._high)).sum())
+        if missing:
+            self._missing.inc(missing)
+        if outside:
+            self._outside.inc(outside)
+
+
+def page() -> bytes:
+    """The page that Prometheus reads: of all workers if there are several processes."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def forget_the_dead(pids: Iterable[int]) -> None:
+    """Remove the live gauges of workers that have ended without saying so."""
+    for pid in pids:
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]

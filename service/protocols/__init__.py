@@ -1,0 +1,1 @@
+"""The protocols, a file each: they translate, and leave everything else to the core."""
