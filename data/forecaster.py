@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -160,8 +161,12 @@ class Forecaster:
 
     def run(self, inputs: NDArray[np.float32]) -> tuple[Floats, Floats]:
         """The ONNX model alone: scaled point and spread for each input row."""
-        point, spread = self._session.run(["point", "spread"], {"features": inputs})
-        return point[:, 0].astype(np.float64), np.maximum(spread[:, 0].astype(np.float64), SPREAD_FLOOR)
+        point, spread = self.trees(inputs, ("point", "spread"))
+        return point.astype(np.float64), np.maximum(spread.astype(np.float64), SPREAD_FLOOR)
+
+    def trees(self, inputs: NDArray[np.float32], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Some outputs of the ONNX model (`point`, `spread`), each of shape (rows,), as they come."""
+        return [values[:, 0] for values in self._session.run(list(outputs), {"features": inputs})]
 
     def quantile(self, forecast: Forecast, level: float) -> Floats:
         """Shape (origins, horizon): one quantile of a forecast.

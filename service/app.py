@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from service.life import Life
 
 MODEL = "bentocast"
-SETTINGS = configuration.load(os.environ)
 
 logger = logging.getLogger("bentocast.service")
 
@@ -36,6 +35,16 @@ class RefusedError(click.ClickException):
     def __init__(self, err: BentocastError) -> None:
         super().__init__(err.message)
         self.exit_code = err.exit_code  # type: ignore[misc] # click looks it up on the instance too
+
+
+def _settings() -> configuration.Settings:
+    try:
+        return configuration.load(os.environ)
+    except BentocastError as err:
+        raise RefusedError(err) from err
+
+
+SETTINGS = _settings()
 
 
 class Fronted(Service[Any]):  # type: ignore[misc] # BentoML has no types

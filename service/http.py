@@ -30,8 +30,9 @@ PLAIN_HEADERS = (
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
 )
-#: A body that came in one piece is read without setting a timer.
 CLIENT_GONE = 499
+#: Sent while the worker drains, so that the next request goes to another one.
+CLOSING = ((b"connection", b"close"),)
 
 logger = logging.getLogger("bentocast.service")
 
@@ -92,6 +93,7 @@ class Front:
         began = time.perf_counter()
         endpoint, reply = await self._answered(scope, receive)
         if reply.status != CLIENT_GONE:
+            closing = () if self._worker().ready else CLOSING
             await send(
                 {
                     "type": "http.response.start",
@@ -101,6 +103,7 @@ class Front:
                         (b"content-length", str(len(reply.body)).encode()),
                         *reply.headers,
                         *self._headers,
+                        *closing,
                     ],
                 }
             )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from service.call import Call, Door, Reply
 
 Handler = Callable[[Call], Awaitable[Reply]]
 #: Who may ask: anybody, whoever may ask for forecasts, whoever may see the metrics, or the pages.
+#: How many paths are remembered with what answers them: strangers make them up, so it is bounded.
+PATHS_KEPT = 1_024
 Group = Literal["probe", "api", "metrics", "docs"]
 
 
@@ -44,14 +47,14 @@ class Endpoint:
 
 
 class Routes:
-    """All endpoints."""
+    """All endpoints; `find` gives that of a path, and the model and version that the path names."""
 
     def __init__(self, endpoints: list[Endpoint]) -> None:
+        self.find = lru_cache(maxsize=PATHS_KEPT)(self._find)
         self._exact = {endpoint.template: endpoint for endpoint in endpoints if endpoint.pattern is None}
         self._patterns = [endpoint for endpoint in endpoints if endpoint.pattern is not None]
 
-    def find(self, path: str) -> tuple[Endpoint, str | None, str | None] | None:
-        """The endpoint of a path, and the model and version that it names."""
+    def _find(self, path: str) -> tuple[Endpoint, str | None, str | None] | None:
         exact = self._exact.get(path)
         if exact is not None:
             return exact, None, None

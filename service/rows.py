@@ -16,6 +16,7 @@ from data.errors import RequestError
 from data.forecaster import Forecaster
 
 MAX_ROWS = 200_000
+OUTPUTS = ("point", "spread")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,11 @@ class RowsQuestion:
 
     Attributes:
         inputs: shape (rows, columns), in the order of `forecaster.design.names`; NaN where unknown.
+        outputs: what is wanted of `OUTPUTS`.
     """
 
     inputs: NDArray[np.float32]
+    outputs: tuple[str, ...]
 
     @property
     def rows(self) -> int:
@@ -39,16 +42,19 @@ class RowsAnswer:
     """What the trees say, in units of the scale.
 
     Attributes:
-        point: shape (rows,).
-        spread: shape (rows,).
+        values: by output that was wanted, shape (rows,).
     """
 
-    point: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    values: dict[str, NDArray[np.float32]]
 
 
-def ask(forecaster: Forecaster, inputs: NDArray[np.float32]) -> RowsQuestion:
+def ask(forecaster: Forecaster, inputs: NDArray[np.float32], outputs: Sequence[str] = OUTPUTS) -> RowsQuestion:
     """Check the shape of rows.
+
+    Args:
+        forecaster: the model.
+        inputs: of any shape.
+        outputs: what is wanted, of `OUTPUTS`.
 
     Raises:
         RequestError: names what was got and what is wanted.
@@ -60,11 +66,16 @@ def ask(forecaster: Forecaster, inputs: NDArray[np.float32]) -> RowsQuestion:
             "the model's metadata names the columns",
             param="features",
         )
-    return RowsQuestion(inputs)
+    return RowsQuestion(inputs, tuple(outputs))
 
 
 def answer(forecaster: Forecaster, questions: Sequence[RowsQuestion]) -> list[RowsAnswer]:
-    """Run the rows of many questions in one pass."""
-    point, spread = forecaster.run(np.concatenate([question.inputs for question in questions]))
-    edges = np.cumsum([question.rows for question in questions])[:-1]
-    return [RowsAnswer(*part) for part in zip(np.split(point, edges), np.split(spread, edges), strict=True)]
+    """Run the rows of many questions in one pass, and only the trees that somebody wants."""
+    wanted = [name for name in OUTPUTS if any(name in question.outputs for question in questions)]
+    inputs = questions[0].inputs if len(questions) == 1 else np.concatenate([question.inputs for question in questions])
+    made = dict(zip(wanted, forecaster.trees(inputs, wanted), strict=True))
+    answers, first = [], 0
+    for question in questions:
+        part = slice(first, first := first + question.rows)
+        answers.append(RowsAnswer({name: made[name][part] for name in question.outputs}))
+    return answers

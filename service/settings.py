@@ -89,7 +89,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     Raises:
         ConfigError: one message that lists every unknown variable and wrong value.
     """
-    given = {key[len(PREFIX) :].lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
+    given = {key[len(PREFIX) :].lower(): value for key, value in environ.items() if key.startswith(PREFIX) and value}
     try:
         return Settings.model_validate(given)
     except ValidationError as err:

@@ -47,7 +47,7 @@ def read(request: pb.Request, served: Served) -> Asked:
     if kind is None or kind not in wanted.split(" or "):
         raise RequestError(f"content: got {kind or 'nothing'}, wanted {wanted}", param="content")
     if kind == "ndarray":
-        return Asked(rows.ask(served.forecaster, _matrix(request.ndarray)))
+        return Asked(rows.ask(served.forecaster, _matrix(request.ndarray), ("point",)))
     text = (
         request.text.value.encode() if kind == "text" else msgspec.json.encode(json_format.MessageToDict(request.json))
     )
@@ -57,7 +57,8 @@ def read(request: pb.Request, served: Served) -> Asked:
 def write(asked: Asked, answer: AnyAnswer, served: Served) -> pb.Response:
     """The answer in the kind that was asked in: JSON, or an array [rows]."""
     if isinstance(answer, RowsAnswer):
-        array = pb.NDArray(dtype=pb.NDArray.DTYPE_DOUBLE, shape=answer.point.shape, double_values=answer.point.tolist())
+        point = answer.values["point"]
+        array = pb.NDArray(dtype=pb.NDArray.DTYPE_DOUBLE, shape=point.shape, double_values=point.tolist())
         return pb.Response(ndarray=array)
     response = pb.Response()
     json_format.Parse(_DOOR.write(asked, answer, served).body, response.json)

@@ -26,7 +26,6 @@ from service.served import AnyAnswer, Served
 
 PAST, FUTURE = "past_covariates.", "future_covariates."
 FORECAST_OUTPUTS = ("mean", "quantiles", "start_timestamp")
-ROWS_OUTPUTS = ("point", "spread")
 PLATFORM = "bentocast_onnx"
 
 
@@ -48,14 +47,14 @@ def read(
     inputs = {tensor.name: tensor for tensor in tensors}
     if len(inputs) != len(tensors) or len(tensors) > MAX_TENSORS:
         raise RequestError(f"inputs: got {len(tensors)} tensors, wanted each name once, at most {MAX_TENSORS}")
-    known = ROWS_OUTPUTS if model == served.rows_model else FORECAST_OUTPUTS
+    known = rows.OUTPUTS if model == served.rows_model else FORECAST_OUTPUTS
     for name in outputs:
         if name not in known:
             raise RequestError(f"outputs: got {short(name)}, wanted {', '.join(known)}", param="outputs")
     if model == served.rows_model:
         with np.errstate(over="ignore"):
             matrix = _tensor(inputs, "features").numbers().astype(np.float32)
-        return Asked(rows.ask(served.forecaster, matrix), tuple(outputs))
+        return Asked(rows.ask(served.forecaster, matrix, outputs or rows.OUTPUTS), tuple(outputs))
     series = given(served, inputs)
     horizon = parameters.get("horizon")
     if horizon is not None and (isinstance(horizon, bool) or not isinstance(horizon, int)):
@@ -73,10 +72,7 @@ def write(asked: Asked, answer: AnyAnswer) -> list[Tensor]:
             made["quantiles"] = _numeric("quantiles", answer.quantiles.swapaxes(0, 1))
         made["start_timestamp"] = Tensor("start_timestamp", BYTES, (len(starts),), starts)
     else:
-        made = {
-            name: _numeric(name, values.astype(np.float32), "FP32")
-            for name, values in (("point", answer.point), ("spread", answer.spread))
-        }
+        made = {name: _numeric(name, values, "FP32") for name, values in answer.values.items()}
     return [made[name] for name in asked.note or made if name in made]
 
 
@@ -130,7 +126,7 @@ def metadata(served: Served, model: str) -> dict[str, Any]:
     design = served.forecaster.design
     if model == served.rows_model:
         inputs = [("features", "FP32", [-1, len(design.names)])]
-        outputs = [(name, "FP32", [-1]) for name in ROWS_OUTPUTS]
+        outputs = [(name, "FP32", [-1]) for name in rows.OUTPUTS]
     else:
         inputs = [("series", "FP64", [-1, -1]), ("start_timestamp", BYTES, [-1])]
         inputs += [("name", BYTES, [-1]), ("quantiles", "FP64", [-1])]

@@ -44,7 +44,7 @@ class Predict:
     def read(self, call: Call, served: Served) -> Asked:
         """What the instances ask."""
         if served.named(call.model, call.version) == served.rows_model:
-            return Asked(rows.ask(served.forecaster, matrix(decode(_ROWS, call.body).instances)))
+            return Asked(rows.ask(served.forecaster, matrix(decode(_ROWS, call.body).instances), ("point",)))
         request = decode(_SERIES, call.body)
         wanted = request.parameters
         instances = given(request.instances, "instances")
@@ -52,7 +52,7 @@ class Predict:
 
     def write(self, asked: Asked, answer: AnyAnswer, served: Served) -> Reply:
         """One prediction for each instance."""
-        predictions: Any = contents(answer) if isinstance(answer, Answer) else answer.point.tolist()
+        predictions: Any = contents(answer) if isinstance(answer, Answer) else answer.values["point"].tolist()
         return Reply(msgspec.json.encode({"predictions": predictions}))
 
     def error(self, err: BentocastError) -> bytes:
