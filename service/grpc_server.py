@@ -123,12 +123,15 @@ class GrpcServer:
 
         async def call(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
             began = time.perf_counter()
+            # At the end and not at the beginning, which would be a second message on the wire.
+            context.set_trailing_metadata(self._metadata)
             try:
                 answer = await self._answer(method, body, context)
             except BentocastError as err:
                 self._metrics.answered(label, err.status, time.perf_counter() - began)
                 retry = getattr(err, "retry_after_seconds", None)
-                context.set_trailing_metadata((("retry-after", str(retry)),) if retry else ())
+                if retry:
+                    context.set_trailing_metadata((*self._metadata, ("retry-after", str(retry))))
                 await context.abort(STATUS.get(err.status, grpc.StatusCode.INTERNAL), err.message)
             except Exception:
                 logger.exception("%s failed", label)
@@ -155,7 +158,6 @@ class GrpcServer:
             request = method.request.FromString(body)
         except DecodeError as err:
             raise RequestError(f"the message is no {method.request.DESCRIPTOR.full_name}: {err}") from err
-        await context.send_initial_metadata(self._metadata)
         answer = await method.answer(worker, request, len(body), worker.deadline(context.time_remaining()))
         made: bytes = answer.SerializeToString()
         return made
