@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help venv localhost pipeline run bento test lint format bench figures proto lock clean
+.PHONY: help venv localhost pipeline run bento test test-services lint format bench figures proto lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +45,15 @@ run: localhost bento ## from nothing to a forecast service on http://127.0.0.1:3
 	bentoml serve --host 127.0.0.1 --port $(PORT)
 
 test: localhost venv ## all tests that need neither root nor servers
-	pytest -n 2 --dist loadfile --no-loadscope-reorder
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not services"
+
+# Debian's packages for the tests of real servers and a real browser; installed if we may, else they are skipped with a reason.
+SERVICES := postgresql chromium chromium-driver
+MISSING = $(shell for p in $(SERVICES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done)
+test-services: localhost venv ## the tests that want a database server and a browser (as root they are installed: $(SERVICES))
+	@[ "$$(id -u)" != 0 ] || [ -z "$(MISSING)" ] || { echo "make: installing $(MISSING)"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(MISSING) >/dev/null; }
+	pytest -n 2 --dist loadfile -m services
 
 lint: venv ## ruff, mypy --strict, lock files
 	ruff check .
