@@ -22,6 +22,8 @@ from data.errors import BentocastError
 
 #: Rows of the model that are taken in one pass on the event loop: about ten milliseconds.
 MAX_BATCH_ROWS = 3_072
+#: Requests of more bytes are worked on in a thread: about fifteen series in JSON.
+LARGE_BYTES = 131_072
 #: Large requests worked on at the same time.
 THREADS = 2
 #: Waiting for so many times its own work is still in proportion.
@@ -89,6 +91,17 @@ class Engine(Generic[Work, Made]):
         """Rows that wait on the event loop."""
         return self._queued_rows
 
+    def look(self, size_bytes: int) -> None:
+        """Refuse a request of a size before its body is read.
+
+        Raises:
+            OverloadedError: it would wait too long.
+        """
+        if size_bytes > LARGE_BYTES:
+            self._admit(*self._thread_cost(size_bytes))
+        else:
+            self._admit(self._queued_rows * self._row_seconds, 0.0)
+
     def submit(self, work: Work, deadline: float) -> asyncio.Future[Made]:
         """Queue small work for the next batch.
 
@@ -120,8 +133,8 @@ class Engine(Generic[Work, Made]):
             OverloadedError: it would wait too long.
             DeadlineError: no thread was free in time.
         """
-        cost = size_bytes * self._byte_seconds
-        self._admit(max(0.0, self._in_threads / THREADS - cost), cost)
+        wait, cost = self._thread_cost(size_bytes)
+        self._admit(wait, cost)
 
         def work() -> tuple[Result, float]:
             began = self._clock()
@@ -140,6 +153,11 @@ class Engine(Generic[Work, Made]):
     def close(self) -> None:
         """End the threads; work that has not begun is dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _thread_cost(self, size_bytes: int) -> tuple[float, float]:
+        """Seconds that a large request would wait for a thread, and that it takes."""
+        cost = size_bytes * self._byte_seconds
+        return max(0.0, self._in_threads / THREADS - cost), cost
 
     def _admit(self, wait: float, own: float) -> None:
         if wait > self._max_wait and wait > PATIENCE * own:

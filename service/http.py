@@ -172,6 +172,8 @@ class Front:
         for name, value in headers:
             if name == b"content-length" and (not value.isdigit() or int(value) > most):
                 raise TooLargeError(f"the body is over {most} bytes: send several requests")
+            if name == b"content-length":
+                self._worker().engine.look(int(value))
             if name == b"content-encoding":
                 coding = value.strip().lower()
         message = await receive()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data.errors import BentocastError
 from service.call import Asked
-from service.engine import Engine
+from service.engine import LARGE_BYTES, Engine
 from service.forecasting import Answer
 from service.histories import Question
 from service.keys import Keys
@@ -26,9 +26,6 @@ from service.settings import Settings
 Made = TypeVar("Made")
 Floats = NDArray[np.float64]
 Times = NDArray[np.datetime64]
-
-#: Requests of more bytes are worked on in a thread: about fifteen series in JSON.
-LARGE_BYTES = 131_072
 
 
 class NoRecordError(BentocastError):
