@@ -8,7 +8,7 @@ import numpy as np
 
 from data.errors import RequestError
 from service.call import Asked
-from service.decoding import short
+from service.faults import short
 from service.grpc_server import Method, Service
 from service.proto import inference_pb2 as pb
 from service.protocols import inference, tensors

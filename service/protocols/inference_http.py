@@ -17,7 +17,8 @@ from msgspec import Raw, Struct
 
 from data.errors import BentocastError, RequestError
 from service.call import Asked, Call, Reply
-from service.decoding import decode, floats, short
+from service.decoding import decode, floats
+from service.faults import short
 from service.protocols import inference, tensors
 from service.protocols.tensors import BYTES, Tensor
 from service.served import AnyAnswer, Served

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import RequestError
-from service.decoding import short
+from service.faults import short
 
 MAX_DIMENSIONS = 3
 MAX_TENSORS = 600
