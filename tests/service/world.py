@@ -109,6 +109,11 @@ class World:
         ((answer,), _) = forecasting.answer(self.forecaster, [self.ask(*given, horizon=horizon, levels=levels)])
         return answer
 
+    def features(self, *origins: int) -> NDArray[np.float32]:
+        """The model's input rows for some origins of the panel."""
+        design, places = self.forecaster.design, np.array(origins)
+        return design.rows(self.panel, places, design.origin_rows(self.panel, places)).inputs
+
     def filling(self, rule: Gap) -> World:
         """The same model with another rule for gaps of the target."""
         card = self.forecaster.card
