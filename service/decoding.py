@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from array import array
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import RequestError
+from service import faults
+from service.faults import short
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
-
-#: Characters of a client's own value that an error message repeats.
-MAX_SHOWN = 60
-_AT = re.compile(r"^(?P<text>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
@@ -30,13 +27,9 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as err:
-        found = _AT.match(str(err))
-        where = _path(found["path"] or "") if found else ""
-        text = _cut(found["text"] if found else str(err), 200)
-        text = text[:1].lower() + text[1:]
-        raise RequestError(f"{where or 'body'}: {text}", param=where or None) from err
+        raise faults.of_shape(err, bytes(body), decoder.type) from err
     except (msgspec.DecodeError, UnicodeDecodeError) as err:
-        raise RequestError(f"body: {_cut(str(err), 200)}") from err
+        raise faults.of_syntax(err, bytes(body)) from err
     except RecursionError as err:
         raise RequestError("body: it is nested too deeply, wanted the API's own shape") from err
 
@@ -61,17 +54,3 @@ def moment(text: str, where: str) -> np.datetime64:
         raise RequestError(
             f"{where}: got {short(text)}, wanted ISO 8601 such as 2024-05-01T13:00", param=where
         ) from err
-
-
-def short(value: Any) -> str:
-    """A client's value as text, no longer than a message needs."""
-    return _cut(repr(value[: 2 * MAX_SHOWN] if isinstance(value, str | bytes) else value), MAX_SHOWN)
-
-
-def _path(path: str) -> str:
-    """`$.inputs[0].series[3]` as `inputs[0].series[3]`."""
-    return _cut(path.removeprefix("$").removeprefix("."), 200)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."

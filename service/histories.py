@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from data import durations, gaps
 from data.errors import RequestError
 from data.forecaster import Forecaster
+from service.faults import MAX_SHOWN, short
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.datetime64]
 
 MAX_QUANTILES = 99
 MAX_NAME = 256
+MAX_FREQUENCY = 32
 #: Values beyond this cannot be squared and summed without overflow.
 MAX_MAGNITUDE = 1e100
 EARLIEST, LATEST = np.datetime64("1900-01-01", "s"), np.datetime64("2200-01-01", "s")
@@ -127,7 +129,7 @@ def _horizon(forecaster: Forecaster, horizon: int | None) -> int:
         return longest
     if not 1 <= horizon <= longest:
         raise RequestError(
-            f"options.horizon: got {horizon}, wanted 1 to {longest}, the steps this model forecasts",
+            f"options.horizon: got {short(horizon)}, wanted 1 to {longest}, the steps this model forecasts",
             param="options.horizon",
         )
     return horizon
@@ -238,7 +240,7 @@ def _checked(forecaster: Forecaster, history: History, steps: int) -> History:
     context = forecaster.design.context
     if history.values.size - first < context:
         raise RequestError(
-            f"{history.where}.series: series {history.name!r} has {history.values.size - first} values from its first "
+            f"{history.where}.series: series {short(history.name)} has {history.values.size - first} values from its first "
             f"value on, wanted {context} or more, which the model's longest window needs",
             param=f"{history.where}.series",
         )
@@ -255,10 +257,14 @@ def _checked(forecaster: Forecaster, history: History, steps: int) -> History:
     )
 
 
-@lru_cache(maxsize=256)
 def _same_frequency(frequency: str | None, step_seconds: int) -> bool:
+    return frequency is None or (len(frequency) <= MAX_FREQUENCY and _lasts(frequency, step_seconds))
+
+
+@lru_cache(maxsize=256)
+def _lasts(frequency: str, step_seconds: int) -> bool:
     try:
-        return frequency is None or durations.seconds(frequency) == step_seconds
+        return durations.seconds(frequency) == step_seconds
     except ValueError:
         return False
 
@@ -267,11 +273,11 @@ def _check_clock(forecaster: Forecaster, history: History) -> None:
     series = forecaster.card.declaration.series
     if not _same_frequency(history.frequency, series.step_seconds):
         try:
-            durations.seconds(history.frequency or "")
+            durations.seconds((history.frequency or "")[:MAX_FREQUENCY])
         except ValueError as err:
             raise RequestError(f"{history.where}.frequency: {err}", param=f"{history.where}.frequency") from err
         raise RequestError(
-            f"{history.where}.frequency: got {history.frequency!r}, wanted {series.frequency!r}, "
+            f"{history.where}.frequency: got {short(history.frequency)}, wanted {series.frequency!r}, "
             "at which the model was trained: resample the series",
             param=f"{history.where}.frequency",
         )
@@ -318,11 +324,11 @@ def _check_covariates(forecaster: Forecaster, history: History, steps: int) -> N
         for name, values in given.items():
             if name not in known.names:
                 raise RequestError(
-                    f"{where}: the model knows no covariate {name!r}, wanted {', '.join(wanted) or 'none'}",
-                    param=f"{where}.{name}",
+                    f"{where}: the model knows no covariate {short(name)}, wanted {', '.join(wanted) or 'none'}",
+                    param=f"{where}.{name[:MAX_SHOWN]}",
                 )
-            short = values.size < size if key == "future_covariates" else values.size != size
-            if short:
+            lacking = values.size < size if key == "future_covariates" else values.size != size
+            if lacking:
                 raise RequestError(
                     f"{where}.{name}: got {values.size} numbers, wanted {size} (one for each of the {of_what})",
                     param=f"{where}.{name}",

@@ -70,4 +70,4 @@ class Routes:
 def pattern(template: str) -> re.Pattern[str]:
     """`/v2/models/{model}/infer` as an expression; a version may follow the model."""
     text = re.escape(template).replace(r"\{model\}", r"(?P<model>[^/:]{1,256})(?:/versions/(?P<version>[^/:]{1,64}))?")
-    return re.compile(text.replace(r"\{file\}", r"(?P<model>[\w.-]{1,128})"))
+    return re.compile(text.replace(r"\{file\}", r"(?P<model>[A-Za-z0-9_.-]{1,128})"))

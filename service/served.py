@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from data.errors import NotFoundError
 from data.forecaster import Forecaster
 from service import forecasting, rows
+from service.faults import short
 from service.forecasting import Answer, Pass
 from service.histories import Limits, Question
 from service.rows import RowsAnswer, RowsQuestion
@@ -48,21 +49,25 @@ class Served:
         """Sent with every answer, so that it can be traced to the model and the code that made it."""
         return {"x-bento": self.bento, "x-model-name": self.model, "x-model-version": self.model_version}
 
-    def named(self, model: str | None, version: str | None = None) -> str:
+    def named(self, model: str | None, version: str | None = None, *, trees: bool = True) -> str:
         """The model a client means: ours if it names none.
+
+        Args:
+            model: what the client calls it.
+            version: likewise.
+            trees: whether the trees alone can be asked this way.
 
         Raises:
             NotFoundError: nothing of that name and version is served here.
         """
-        if model not in (None, "", self.model, self.rows_model):
+        if model not in (None, self.model) and not (trees and model == self.rows_model):
+            other = f", or {self.rows_model!r}, its trees alone" if trees else ""
             raise NotFoundError(
-                f"model: got {model!r}, wanted {self.model!r}, the model served here, or {self.rows_model!r}, its trees "
-                "alone",
-                param="model",
+                f"model: got {short(model)}, wanted {self.model!r}, the model served here{other}", param="model"
             )
-        if version not in (None, "", self.model_version):
+        if version not in (None, self.model_version):
             raise NotFoundError(
-                f"version: got {version!r}, wanted {self.model_version!r}, the one served here", param="version"
+                f"version: got {short(version)}, wanted {self.model_version!r}, the one served here", param="version"
             )
         return model or self.model
 

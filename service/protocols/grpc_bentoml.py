@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from data.errors import NotFoundError, RequestError
 from service import rows
 from service.call import Asked, Call
-from service.decoding import short
+from service.faults import short
 from service.grpc_server import Method, Service
 from service.proto import bentoml_pb2 as pb
 from service.protocols.timeseries import Timeseries

@@ -24,7 +24,7 @@ from service.worker import Worker
 
 def read(request: pb.ForecastRequest, served: Served) -> Asked:
     """What a request asks."""
-    served.named(request.model)
+    served.named(request.model or None, trees=False)
     given = [_history(series, f"series[{place}]") for place, series in enumerate(request.series)]
     horizon = request.horizon or None
     question = histories.ask(served.forecaster, given, horizon, list(request.quantiles), served.limits)

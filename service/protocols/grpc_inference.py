@@ -8,7 +8,7 @@ import numpy as np
 
 from data.errors import RequestError
 from service.call import Asked
-from service.decoding import short
+from service.faults import short
 from service.grpc_server import Method, Service
 from service.proto import inference_pb2 as pb
 from service.protocols import inference, tensors
@@ -35,7 +35,7 @@ CONTENTS = {
 
 def read(request: pb.ModelInferRequest, served: Served) -> Asked:
     """What a request asks."""
-    model = served.named(request.model_name, request.model_version)
+    model = served.named(request.model_name or None, request.model_version or None)
     raw = request.raw_input_contents
     if len(raw) not in (0, len(request.inputs)):
         raise RequestError(
@@ -114,7 +114,7 @@ async def _ready(worker: Worker, *_: Any) -> pb.ServerReadyResponse:
 
 
 async def _model_ready(worker: Worker, request: pb.ModelReadyRequest, *_: Any) -> pb.ModelReadyResponse:
-    worker.served.named(request.name, request.version)
+    worker.served.named(request.name or None, request.version or None)
     return pb.ModelReadyResponse(ready=worker.ready)
 
 
@@ -124,7 +124,7 @@ async def _server(worker: Worker, *_: Any) -> pb.ServerMetadataResponse:
 
 
 async def _model(worker: Worker, request: pb.ModelMetadataRequest, *_: Any) -> pb.ModelMetadataResponse:
-    model = worker.served.named(request.name, request.version)
+    model = worker.served.named(request.name or None, request.version or None)
     return pb.ModelMetadataResponse(**inference.metadata(worker.served, model))
 
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from data.errors import RequestError
 from service import histories, rows
 from service.call import Asked
-from service.decoding import moment, short
+from service.decoding import moment
+from service.faults import short
 from service.forecasting import Answer
 from service.histories import EARLIEST, MAX_NAME, History
 from service.protocols.tensors import BYTES, MAX_TENSORS, Tensor

@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from data.errors import BentocastError, RequestError
 from service.call import Asked, Call, Reply
-from service.decoding import decode, floats, short
+from service.decoding import decode, floats
+from service.faults import short
 from service.protocols import inference, tensors
 from service.protocols.tensors import BYTES, Tensor
 from service.served import AnyAnswer, Served
@@ -32,7 +33,7 @@ class TensorIn(Struct, frozen=True):
     shape: list[int]
     datatype: str
     parameters: dict[str, Any] = {}
-    data: Raw = Raw(b"")
+    data: Raw | UnsetType = UNSET
 
 
 class OutputIn(Struct, frozen=True):
@@ -126,7 +127,7 @@ def _tensor(given: TensorIn, raw: memoryview, used: int, most: int) -> tuple[Ten
     shape = tensors.checked_shape(given.name, given.datatype, given.shape, most=most)
     size = given.parameters.get("binary_data_size")
     if size is not None:
-        if given.data or isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        if given.data is not UNSET or isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise RequestError(
                 f"{short(given.name)}: got binary_data_size {short(size)}, wanted a number of bytes, and no data beside it",
                 param=given.name,
@@ -137,7 +138,7 @@ def _tensor(given: TensorIn, raw: memoryview, used: int, most: int) -> tuple[Ten
                 param=given.name,
             )
         return tensors.from_raw(given.name, given.datatype, shape, raw[used : used + size]), used + size
-    if not given.data:
+    if isinstance(given.data, UnsetType):
         raise RequestError(
             f"{short(given.name)}: data is missing, wanted numbers or binary_data_size", param=given.name
         )
@@ -157,7 +158,7 @@ def _of_json(given: TensorIn, data: Raw, shape: tuple[int, ...]) -> Tensor:
         else:
             values = floats(decode(_FLAT, data))
     except RequestError as err:
-        raise RequestError(f"{short(given.name)}: data: {err.message}", param=given.name) from err
+        raise RequestError(f"{short(given.name)}: data{err.message.removeprefix('body')}", param=given.name) from err
     if len(values) != math.prod(shape):
         raise RequestError(
             f"{short(given.name)}: got {len(values)} elements, wanted {math.prod(shape)} for shape {list(shape)}",

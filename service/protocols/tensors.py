@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import RequestError
-from service.decoding import short
+from service.faults import short
 
 MAX_DIMENSIONS = 3
 MAX_TENSORS = 600
@@ -55,7 +55,7 @@ class Tensor:
             RequestError: the tensor holds text.
         """
         if isinstance(self.values, list):
-            raise RequestError(f"{self.name}: got datatype BYTES, wanted numbers (FP64)", param=self.name)
+            raise RequestError(f"{short(self.name)}: got datatype BYTES, wanted numbers (FP64)", param=self.name)
         return self.values.astype(np.float64, copy=False)
 
     def texts(self) -> list[str]:
@@ -65,7 +65,7 @@ class Tensor:
             RequestError: the tensor holds numbers.
         """
         if not isinstance(self.values, list):
-            raise RequestError(f"{self.name}: got datatype {self.datatype}, wanted BYTES", param=self.name)
+            raise RequestError(f"{short(self.name)}: got datatype {self.datatype}, wanted BYTES", param=self.name)
         return self.values
 
     def raw(self) -> bytes:

@@ -65,7 +65,7 @@ class Timeseries:
     def read(self, call: Call, served: Served) -> Asked:
         """What the body asks."""
         request = decode(_DECODER, call.body)
-        served.named(request.model)
+        served.named(request.model, trees=False)
         question = histories.ask(
             served.forecaster,
             given(request.inputs),
