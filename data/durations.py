@@ -7,6 +7,7 @@ always a whole number of seconds.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _SHAPE = re.compile(r"(\d+)(s|min|h|d|w)", re.IGNORECASE)
@@ -14,6 +15,7 @@ _SHAPE = re.compile(r"(\d+)(s|min|h|d|w)", re.IGNORECASE)
 _SPELLINGS = {"second": "s", "minute": "min", "t": "min", "hour": "h", "day": "d", "week": "w"}
 
 
+@lru_cache(maxsize=1_024)
 def seconds(duration: str) -> int:
     """Length of a duration in seconds.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from array import array
 from typing import TypeVar
 
 import msgspec
@@ -37,7 +36,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
 def floats(values: list[float | None] | list[float]) -> Floats:
     """Shape (values,): numbers of a client, None as NaN."""
     try:
-        return np.frombuffer(array("d", values))  # type: ignore[type-var]
+        return np.fromiter(values, np.float64, len(values))  # type: ignore[arg-type]
     except TypeError:
         return np.array(values, dtype=np.float64)
 

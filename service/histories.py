@@ -155,37 +155,29 @@ def _clean(
 ) -> Question | None:
     """The question if nothing is missing or wrong anywhere, by a few operations over all series; else None."""
     design, series = forecaster.design, forecaster.card.declaration.series
-    length, context = histories[0].values.size, design.context
-    if length < context or any(history.values.size != length for history in histories):
+    step, length = series.step_seconds, histories[0].values.size
+    if length < design.context or not all(_same_frequency(history.frequency, step) for history in histories):
         return None
-    if any(not _same_frequency(history.frequency, series.step_seconds) for history in histories):
+    values = _stacked([history.values for history in histories], length)
+    past = _columns([history.past_covariates for history in histories], design.past, length)
+    future = _columns([history.future_covariates for history in histories], design.future, steps)
+    if values is None or past is None or future is None:
         return None
-    values = np.stack([history.values for history in histories])
     starts = np.array([history.start for history in histories], dtype="datetime64[s]")
-    cut = length - context
-    lowest = 0.0 if series.nonnegative else -MAX_MAGNITUDE
-    late = starts + np.timedelta64(length * series.step_seconds, "s")
+    cut = length - design.context
+    everything = np.concatenate([part.ravel() for part in (values, *past.values(), *future.values())])
     # A NaN fails each of these comparisons.
     if not (
-        values.min() >= lowest and values.max() <= MAX_MAGNITUDE and starts.min() >= EARLIEST and late.max() <= LATEST
-    ):
-        return None
-    past = _stacked([history.past_covariates for history in histories], design.past, length)
-    future = _stacked([history.future_covariates for history in histories], design.future, steps)
-    known = series.covariates.names
-    if (
-        past is None
-        or future is None
-        or any(
-            name not in known
-            for history in histories
-            for name in (*history.past_covariates, *history.future_covariates)
-        )
+        np.minimum.reduce(everything) >= -MAX_MAGNITUDE
+        and np.maximum.reduce(everything) <= MAX_MAGNITUDE
+        and (not series.nonnegative or values.min() >= 0)
+        and np.minimum.reduce(starts) >= EARLIEST
+        and np.maximum.reduce(starts) <= LATEST - np.timedelta64(length * step, "s")
     ):
         return None
     return Question(
         names=tuple(history.name for history in histories),
-        starts=np.asarray(starts + np.timedelta64(cut * series.step_seconds, "s")),
+        starts=np.asarray(starts + np.timedelta64(cut * step, "s")),
         target=values[:, cut:],
         past={name: given[:, cut:] for name, given in past.items()},
         future=future,
@@ -195,20 +187,23 @@ def _clean(
     )
 
 
-def _stacked(given: Sequence[Mapping[str, Floats]], names: Sequence[str], size: int) -> dict[str, Floats] | None:
-    """By name, shape (series, size); None if one is missing, has another length, or a value that is no number."""
-    if any(len(covariates) != len(names) for covariates in given):
-        return None
+def _columns(given: Sequence[Mapping[str, Floats]], names: Sequence[str], size: int) -> dict[str, Floats] | None:
+    """By name, shape (series, size); None unless each series has just these covariates, of that size."""
     made = {}
     for name in names:
-        rows = [covariates.get(name) for covariates in given]
-        if any(row is None or row.size != size for row in rows):
+        column = _stacked([covariates.get(name) for covariates in given], size)
+        if column is None:
             return None
-        values = np.stack(rows)  # type: ignore[arg-type]
-        if not (values.min() >= -MAX_MAGNITUDE and values.max() <= MAX_MAGNITUDE):
-            return None
-        made[name] = values
-    return made
+        made[name] = column
+    return made if all(len(covariates) == len(names) for covariates in given) else None
+
+
+def _stacked(rows: Sequence[Floats | None], size: int) -> Floats | None:
+    """Shape (rows, size); None if a row is missing or has another length."""
+    whole = [row for row in rows if row is not None and row.size == size]
+    if len(whole) != len(rows):
+        return None
+    return whole[0][None] if len(whole) == 1 else np.stack(whole)
 
 
 def _mended(forecaster: Forecaster, histories: Sequence[History], steps: int, levels: tuple[float, ...]) -> Question:
