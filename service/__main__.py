@@ -29,14 +29,19 @@ def main(argv: list[str]) -> None:
 
 
 def _add(name: str, path: Path) -> None:
-    if path.exists() and name in keys.read(path).values():
+    if path.exists() and name in keys.read(path, empty=True).values():
         raise ConfigError(f"{path} has a key of {name!r} already: delete its line, or choose another name")
     made, line = keys.make(name)
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-        file.write(line + "\n")
+        file.write(("" if _ends(path) else "\n") + line + "\n")
     command.say(f"added {name} to {path}; the key is shown this once:")
     print(made)
+
+
+def _ends(path: Path) -> bool:
+    """Whether the last line of a file is ended."""
+    return path.read_bytes()[-1:] in (b"", b"\n")
 
 
 if __name__ == "__main__":

@@ -72,12 +72,16 @@ class Keys:
             if stamp != self._stamp:
                 self._names, self._stamp = read(self._path), stamp
                 logger.info("read %d API keys from %s", len(self._names), self._path)
-        except (ConfigError, OSError) as err:
+        except ConfigError as err:
             logger.error("API keys stay as they were: %s", err)  # noqa: TRY400 - the message says it all
 
 
-def read(path: Path) -> dict[str, str]:
+def read(path: Path, *, empty: bool = False) -> dict[str, str]:
     """Names by hash.
+
+    Args:
+        path: the file.
+        empty: whether there may be none.
 
     Raises:
         ConfigError: see `Keys`.
@@ -97,7 +101,7 @@ def read(path: Path) -> dict[str, str]:
                 f"{path}, line {number}: wanted a name and the SHA-256 of a key, as `python -m service key NAME` writes them"
             )
         names[found["hash"]] = found["name"]
-    if not names:
+    if not names and not empty:
         raise ConfigError(f"{path} holds no key: make one with `python -m service key NAME --file {path}`")
     return names
 
@@ -129,5 +133,8 @@ def of_headers(authorization: bytes | None, api_key: bytes | None) -> str | None
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
+    try:
+        found = path.stat()
+    except OSError as err:
+        raise ConfigError(f"cannot read the API keys in {path}: {err}") from err
     return found.st_mtime_ns, found.st_size, found.st_ino

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from data.errors import ConfigError
 
 PREFIX = "BENTOCAST_"
+MAX_PORT = 65_535
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 Access = Literal["open", "key", "off"]
@@ -26,11 +27,11 @@ class Settings(BaseModel):
 
     #: Where HTTP listens; `bentoml serve` says it to its workers.
     host: str = "127.0.0.1"
-    port: int = Field(default=3000, ge=1, le=65_535)
+    port: int = Field(default=3000, ge=1, le=MAX_PORT)
     workers: int = Field(default=1, ge=1, le=256)
     grpc: bool = True
     #: One above the HTTP port if not set.
-    grpc_port: int | None = Field(default=None, ge=1, le=65_535)
+    grpc_port: int | None = Field(default=None, ge=1, le=MAX_PORT)
 
     #: Names and hashes of API keys (`python -m service key NAME`); without it nobody needs a key.
     keys_file: Path | None = None
@@ -75,7 +76,16 @@ class Settings(BaseModel):
             )
         if not self.keys_file and "key" in (self.metrics_access, self.docs_access):
             raise ValueError(f"access by key needs {PREFIX}KEYS_FILE")
+        if self.grpc:
+            self._check_grpc_port()
         return self
+
+    def _check_grpc_port(self) -> None:
+        fix = f"set {PREFIX}GRPC_PORT to a free port, or {PREFIX}GRPC=false to serve HTTP alone"
+        if self.grpc_at > MAX_PORT:
+            raise ValueError(f"gRPC would listen on port {self.grpc_at}: {fix}")
+        if self.grpc_at == self.port:
+            raise ValueError(f"HTTP and gRPC cannot both listen on port {self.port}: {fix}")
 
     @property
     def grpc_at(self) -> int:
@@ -100,9 +110,9 @@ def load(environ: Mapping[str, str]) -> Settings:
 def _explain(kind: str, loc: tuple[int | str, ...], text: str, got: object) -> str:
     name = PREFIX + "_".join(map(str, loc)).upper()
     if kind == "extra_forbidden":
-        known = [PREFIX + field.upper() for field in Settings.model_fields]
-        near = difflib.get_close_matches(name, known, n=1)
-        return f"{name} is unknown, " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}")
+        near = difflib.get_close_matches("_".join(map(str, loc)), Settings.model_fields, n=1)
+        known = ", ".join(PREFIX + field.upper() for field in Settings.model_fields)
+        return f"{name} is unknown, " + (f"did you mean {PREFIX}{near[0].upper()}?" if near else f"known are {known}")
     if not loc:
         return text.removeprefix("Value error, ")
     return f"{name}: got {got!r}, {text[:1].lower()}{text[1:]}"
@@ -135,6 +145,8 @@ def check_ports(settings: Settings) -> None:
         return
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
+        # Connections of a service that has just ended are no reason not to start; a listener still is.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.grpc_at))
         except OSError as err:
