@@ -20,7 +20,7 @@ from data.forecaster import Bins, Calibration, Card, Forecast, Forecaster, Refer
 from data.panel import Panel
 from data.params import Gap, Sample, Trees
 from data.sources import sample
-from service.forecasting import History
+from service.histories import History
 from training import estimator, export
 
 MODEL = "bentocast"
