@@ -32,11 +32,11 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
     except msgspec.ValidationError as err:
         found = _AT.match(str(err))
         where = _path(found["path"] or "") if found else ""
-        text = _cut(found["text"] if found else str(err), 200)
+        text = cut(found["text"] if found else str(err), 200)
         text = text[:1].lower() + text[1:]
         raise RequestError(f"{where or 'body'}: {text}", param=where or None) from err
     except (msgspec.DecodeError, UnicodeDecodeError) as err:
-        raise RequestError(f"body: {_cut(str(err), 200)}") from err
+        raise RequestError(f"body: {cut(str(err), 200)}") from err
     except RecursionError as err:
         raise RequestError("body: it is nested too deeply, wanted the API's own shape") from err
 
@@ -65,13 +65,14 @@ def moment(text: str, where: str) -> np.datetime64:
 
 def short(value: Any) -> str:
     """A client's value as text, no longer than a message needs."""
-    return _cut(repr(value[: 2 * MAX_SHOWN] if isinstance(value, str | bytes) else value), MAX_SHOWN)
+    return cut(repr(value[: 2 * MAX_SHOWN] if isinstance(value, str | bytes) else value), MAX_SHOWN)
 
 
 def _path(path: str) -> str:
     """`$.inputs[0].series[3]` as `inputs[0].series[3]`."""
-    return _cut(path.removeprefix("$").removeprefix("."), 200)
+    return cut(path.removeprefix("$").removeprefix("."), 200)
 
 
-def _cut(text: str, length: int) -> str:
+def cut(text: str, length: int) -> str:
+    """A text, no longer than so many characters."""
     return text if len(text) <= length else text[: length - 3] + "..."
