@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data import durations, gaps
 from data.errors import RequestError
 from data.forecaster import Forecaster
+from service.decoding import short
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.datetime64]
@@ -127,7 +128,7 @@ def _horizon(forecaster: Forecaster, horizon: int | None) -> int:
         return longest
     if not 1 <= horizon <= longest:
         raise RequestError(
-            f"options.horizon: got {horizon}, wanted 1 to {longest}, the steps this model forecasts",
+            f"options.horizon: got {short(horizon)}, wanted 1 to {longest}, the steps this model forecasts",
             param="options.horizon",
         )
     return horizon
@@ -318,11 +319,11 @@ def _check_covariates(forecaster: Forecaster, history: History, steps: int) -> N
         for name, values in given.items():
             if name not in known.names:
                 raise RequestError(
-                    f"{where}: the model knows no covariate {name!r}, wanted {', '.join(wanted) or 'none'}",
+                    f"{where}: the model knows no covariate {short(name)}, wanted {', '.join(wanted) or 'none'}",
                     param=f"{where}.{name}",
                 )
-            short = values.size < size if key == "future_covariates" else values.size != size
-            if short:
+            few = values.size < size if key == "future_covariates" else values.size != size
+            if few:
                 raise RequestError(
                     f"{where}.{name}: got {values.size} numbers, wanted {size} (one for each of the {of_what})",
                     param=f"{where}.{name}",

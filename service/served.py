@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from data.errors import NotFoundError
 from data.forecaster import Forecaster
 from service import forecasting, rows
+from service.decoding import short
 from service.forecasting import Answer, Pass
 from service.histories import Limits, Question
 from service.rows import RowsAnswer, RowsQuestion
@@ -56,13 +57,13 @@ class Served:
         """
         if model not in (None, "", self.model, self.rows_model):
             raise NotFoundError(
-                f"model: got {model!r}, wanted {self.model!r}, the model served here, or {self.rows_model!r}, its trees "
+                f"model: got {short(model)}, wanted {self.model!r}, the model served here, or {self.rows_model!r}, its trees "
                 "alone",
                 param="model",
             )
         if version not in (None, "", self.model_version):
             raise NotFoundError(
-                f"version: got {version!r}, wanted {self.model_version!r}, the one served here", param="version"
+                f"version: got {short(version)}, wanted {self.model_version!r}, the one served here", param="version"
             )
         return model or self.model
 
