@@ -26,6 +26,7 @@ TIMESERIES, PREDICT, INFER = Timeseries(), Predict(), Infer()
 EXTENSIONS = ["binary_tensor_data"]
 #: A client may say how long it waits, in the header that Envoy sends.
 TIMEOUT = b"x-envoy-expected-rq-timeout-ms"
+TIMEOUT_DIGITS = 12
 HTML = b"text/html; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
 PROMETHEUS = b"text/plain; version=1.0.0; charset=utf-8"
@@ -59,7 +60,7 @@ def table(worker: Worker, metrics: Metrics) -> list[Endpoint]:
 
     return [
         *_probes(ready),
-        _get("/", _file("index.html"), "docs"),
+        _get("/", partial(_index, _file("index.html")), "docs"),
         _get("/docs", _file("docs.html"), "docs"),
         _get("/page/{file}", _any_file, "docs"),
         _get("/static/{file}", _swagger, "docs"),
@@ -96,8 +97,9 @@ def _matching(template: str, methods: dict[str, Handler], door: Door, group: Gro
 
 
 async def _forecast(worker: Worker, door: Door, call: Call) -> Reply:
-    wanted = call.header(TIMEOUT)
-    seconds = int(wanted) / 1_000 if wanted is not None and wanted.isdigit() else None
+    wanted = call.header(TIMEOUT) or b""
+    # A longer number is further away than any deadline.
+    seconds = int(wanted) / 1_000 if wanted.isdigit() and len(wanted) <= TIMEOUT_DIGITS else None
     return await worker.forecast(
         lambda: door.read(call, worker.served),
         lambda asked, answer: door.write(asked, answer, worker.served),
@@ -108,6 +110,11 @@ async def _forecast(worker: Worker, door: Door, call: Call) -> Reply:
 
 async def _text(text: str, _: Call) -> Reply:
     return Reply(text.encode(), media_type=TEXT)
+
+
+async def _index(page: Handler, call: Call) -> Reply:
+    """The page for a browser; for others, and so for KServe's V1 clients, that the process is alive."""
+    return await page(call) if b"text/html" in (call.header(b"accept") or b"") else Reply(b'{"status":"alive"}')
 
 
 async def _json(made: Any, _: Call) -> Reply:

@@ -1,7 +1,4 @@
-"""gRPC in the worker's own loop: every method is authorized, timed, counted and refused the same way.
-
-Messages are parsed here and not by gRPC, which would answer a damaged one with INTERNAL.
-"""
+"""gRPC in the worker's own loop: every method is authorized, timed, counted and refused the same way."""
 
 from __future__ import annotations
 
@@ -13,12 +10,13 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError, Message
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from google.protobuf.message import Message
 
-from data.errors import BentocastError, RequestError
-from service import keys
+from data.errors import BentocastError
+from service import health, keys, reflection
+from service.faults import cut
+from service.health import Health
+from service.message import parsed
 from service.metrics import Metrics
 from service.settings import Settings
 from service.worker import Worker
@@ -33,6 +31,9 @@ STATUS = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+
+#: Characters of an error; a client takes some kilobytes of metadata and no more.
+MAX_DETAILS = 1_000
 
 logger = logging.getLogger("bentocast.service")
 
@@ -88,10 +89,10 @@ class GrpcServer:
         for service in services:
             handlers = {method.name: self._handler(service, method) for method in service.methods}
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.name, handlers),))
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._names = [service.name for service in services]
-        reflection.enable_server_reflection([*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        names = [service.name for service in services]
+        self._health = Health(names)
+        told = reflection.handlers([*names, health.NAME])
+        self._server.add_generic_rpc_handlers((self._health.handler(), *told))
 
     async def start(self) -> None:
         """Listen.
@@ -110,12 +111,11 @@ class GrpcServer:
 
     async def say(self, *, ready: bool) -> None:
         """Tell health checks whether new calls are welcome."""
-        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *self._names):
-            await self._health.set(name, status)
+        self._health.say(ready=ready)
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no new calls, and let those that were begun end."""
+        self._health.end()
         await self._server.stop(grace_seconds)
 
     def _handler(self, service: Service, method: Method) -> grpc.RpcMethodHandler:
@@ -132,7 +132,8 @@ class GrpcServer:
                 retry = getattr(err, "retry_after_seconds", None)
                 if retry:
                     context.set_trailing_metadata((*self._metadata, ("retry-after", str(retry))))
-                await context.abort(STATUS.get(err.status, grpc.StatusCode.INTERNAL), err.message)
+                status = STATUS.get(err.status, grpc.StatusCode.INTERNAL)
+                await context.abort(status, cut(err.message, MAX_DETAILS))
             except Exception:
                 logger.exception("%s failed", label)
                 self._metrics.answered(label, 500, time.perf_counter() - began)
@@ -148,16 +149,10 @@ class GrpcServer:
             given = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
             worker.keys.check(
                 keys.of_headers(
-                    *(
-                        value.encode("latin-1") if value else None
-                        for value in map(given.get, ("authorization", "x-api-key"))
-                    )
+                    *(value.encode() if value else None for value in map(given.get, ("authorization", "x-api-key")))
                 )
             )
-        try:
-            request = method.request.FromString(body)
-        except DecodeError as err:
-            raise RequestError(f"the message is no {method.request.DESCRIPTOR.full_name}: {err}") from err
+        request = parsed(method.request, body)
         answer = await method.answer(worker, request, len(body), worker.deadline(context.time_remaining()))
         made: bytes = answer.SerializeToString()
         return made

@@ -11,14 +11,16 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from data.errors import BentocastError, NotFoundError, RequestError
-from service import endpoints, keys
+from service import connection, endpoints, keys
 from service.call import Call, Headers, Reply
+from service.connection import WHOLE
 from service.metrics import Metrics
 from service.routes import Endpoint, Handler, Routes
 from service.worker import Worker
@@ -75,6 +77,7 @@ class Front:
     """
 
     def __init__(self, inner: ASGIApp, worker: Callable[[], Worker], metrics: Callable[[], Metrics]) -> None:
+        connection.install()
         self._inner = inner
         self._worker = worker
         self._metrics = metrics
@@ -87,6 +90,7 @@ class Front:
             await self._inner(scope, receive, send)
             return
         if scope["type"] != "http":
+            await send({"type": "websocket.close"})
             return
         if self._routes is None:
             self._begin()
@@ -128,7 +132,7 @@ class Front:
             handler = _handler(endpoint, scope["method"])
             headers = scope["headers"]
             self._admit(endpoint, headers)
-            body = await self._body(headers, receive) if scope["method"] in ("POST", "PUT", "PATCH") else b""
+            body = await self._body(scope, receive) if scope["method"] in ("POST", "PUT", "PATCH") else b""
             return endpoint, await handler(Call(headers, body, model, version))
         except BentocastError as err:
             return endpoint, refused(endpoint, err)
@@ -143,7 +147,8 @@ class Front:
         """A path that is not served: the way there, if it is one with a slash too many, else 404."""
         assert self._routes is not None
         if path != "/" and path.endswith("/") and self._routes.find(path.rstrip("/")) is not None:
-            location = path.rstrip("/").encode("ascii", "ignore")
+            # Quoted again: a path may hold the end of a line.
+            location = quote(path.rstrip("/"), safe="/:").encode()
             return Reply(b"", 307, b"text/plain", ((b"location", location),))
         fault = NotFoundError("not found: see /docs for what is served here")
         return Reply(endpoints.TIMESERIES.error(fault), fault.status)
@@ -165,27 +170,20 @@ class Front:
         if endpoint.wants_json:
             check_media_type(b"", wants_json=True)
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The body, no larger than the limit, in time, and decompressed."""
         settings = self._worker().settings
         most, coding = settings.max_body_bytes, b""
-        for name, value in headers:
+        for name, value in scope["headers"]:
             if name == b"content-length" and (not value.isdigit() or int(value) > most):
                 raise TooLargeError(f"the body is over {most} bytes: send several requests")
             if name == b"content-length":
                 self._worker().engine.look(int(value))
             if name == b"content-encoding":
                 coding = value.strip().lower()
-        message = await receive()
-        body = _part(message)
-        if message.get("more_body", False):
-            try:
-                async with asyncio.timeout(settings.deadline_seconds):
-                    body = await _rest(body, receive, most)
-            except TimeoutError as err:
-                raise SlowError(
-                    f"the body did not come within {settings.deadline_seconds:g} s: send it faster"
-                ) from err
+        reading = _read(receive, most)
+        # A timer costs as much as reading a small body does.
+        body = await (reading if scope.get(WHOLE) else _in_time(reading, settings.deadline_seconds))
         return decompressed(body, coding, most) if coding not in (b"", b"identity") else body
 
 
@@ -244,8 +242,17 @@ def refused(endpoint: Endpoint, err: BentocastError) -> Reply:
     return Reply(endpoint.door.error(err), err.status, headers=tuple(headers))
 
 
-async def _rest(begun: bytes, receive: Receive, most: int) -> bytes:
-    parts, size, more = [begun], len(begun), True
+async def _in_time(reading: Awaitable[bytes], seconds: float) -> bytes:
+    try:
+        async with asyncio.timeout(seconds):
+            return await reading
+    except TimeoutError as err:
+        raise SlowError(f"the body did not come within {seconds:g} s: send it faster") from err
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    """All parts of a body, as long as they are no larger than the limit together."""
+    parts, size, more = [], 0, True
     while more:
         message = await receive()
         part = _part(message)
@@ -254,7 +261,7 @@ async def _rest(begun: bytes, receive: Receive, most: int) -> bytes:
             raise TooLargeError(f"the body is over {most} bytes: send several requests")
         parts.append(part)
         more = message.get("more_body", False)
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _part(message: Any) -> bytes:

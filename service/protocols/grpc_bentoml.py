@@ -33,6 +33,8 @@ FIELDS = (
     "uint32_values",
     "uint64_values",
 )
+#: Up to here a double holds every whole number.
+MAX_WHOLE = 2.0**53
 _DOOR = Timeseries()
 
 
@@ -48,9 +50,7 @@ def read(request: pb.Request, served: Served) -> Asked:
         raise RequestError(f"content: got {kind or 'nothing'}, wanted {wanted}", param="content")
     if kind == "ndarray":
         return Asked(rows.ask(served.forecaster, _matrix(request.ndarray), ("point",)))
-    text = (
-        request.text.value.encode() if kind == "text" else msgspec.json.encode(json_format.MessageToDict(request.json))
-    )
+    text = request.text.value.encode() if kind == "text" else msgspec.json.encode(_plain(request.json))
     return _DOOR.read(Call((), text), served)
 
 
@@ -63,6 +63,27 @@ def write(asked: Asked, answer: AnyAnswer, served: Served) -> pb.Response:
     response = pb.Response()
     json_format.Parse(_DOOR.write(asked, answer, served).body, response.json)
     return response
+
+
+def _plain(value: Any) -> Any:
+    """A `google.protobuf.Value` as JSON's own types.
+
+    It knows numbers as doubles alone, so a whole one is taken for an integer; NaN is a missing value.
+    """
+    match value.WhichOneof("kind"):
+        case "number_value":
+            number: float = value.number_value
+            if math.isinf(number):
+                raise RequestError(f"json: got {number}, wanted finite numbers, or null where a value is missing")
+            return int(number) if number.is_integer() and abs(number) <= MAX_WHOLE else number
+        case "struct_value":
+            return {name: _plain(inner) for name, inner in value.struct_value.fields.items()}
+        case "list_value":
+            return [_plain(inner) for inner in value.list_value.values]
+        case None | "null_value":
+            return None
+        case kind:
+            return getattr(value, kind)
 
 
 def _matrix(array: pb.NDArray) -> np.ndarray:

@@ -21,6 +21,9 @@ from service.protocols.actuals import Actual
 from service.served import AnyAnswer, Served
 from service.worker import Worker
 
+#: Characters of a series' texts, as in the Time Series API.
+LONGEST = {"name": MAX_NAME, "start_timestamp": 64, "frequency": 32}
+
 
 def read(request: pb.ForecastRequest, served: Served) -> Asked:
     """What a request asks."""
@@ -54,8 +57,8 @@ def _repeated(numbers: pb.Numbers, values: NDArray[np.float64]) -> None:
 
 
 def _history(series: pb.Series, where: str) -> History:
-    if len(series.name) > MAX_NAME:
-        raise RequestError(f"{where}.name: got {len(series.name)} characters, wanted at most {MAX_NAME}")
+    for field, most in LONGEST.items():
+        _check_length(getattr(series, field), most, f"{where}.{field}")
     return History(
         name=series.name,
         values=_numbers(series.values, f"{where}.values"),
@@ -65,6 +68,11 @@ def _history(series: pb.Series, where: str) -> History:
         future_covariates=_covariates(series.future_covariates, f"{where}.future_covariates"),
         where=where,
     )
+
+
+def _check_length(text: str, most: int, where: str) -> None:
+    if len(text) > most:
+        raise RequestError(f"{where}: got {len(text)} characters, wanted at most {most}", param=where)
 
 
 def _covariates(given: Mapping[str, pb.Numbers], where: str) -> dict[str, NDArray[np.float64]]:
@@ -99,6 +107,8 @@ async def _model(worker: Worker, *_: Any) -> pb.Model:
 
 
 async def _actuals(worker: Worker, request: pb.PutActualsRequest, *_: Any) -> pb.PutActualsResponse:
+    for place, actual in enumerate(request.actuals):
+        _check_length(actual.series, MAX_NAME, f"actuals[{place}].series")
     given = [
         Actual(actual.series, actual.timestamp, actual.value if actual.HasField("value") else None)
         for actual in request.actuals

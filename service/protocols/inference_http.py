@@ -134,7 +134,7 @@ def _tensor(given: TensorIn, raw: memoryview, used: int, most: int) -> tuple[Ten
             )
         if used + size > len(raw):
             raise RequestError(
-                f"{short(given.name)}: got {max(0, len(raw) - used)} bytes, wanted binary_data_size {size}",
+                f"{short(given.name)}: got {max(0, len(raw) - used)} bytes, wanted binary_data_size {short(size)}",
                 param=given.name,
             )
         return tensors.from_raw(given.name, given.datatype, shape, raw[used : used + size]), used + size
