@@ -10,10 +10,10 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help venv localhost pipeline run bento test test-services lint format bench figures proto lock clean
+.PHONY: help venv localhost pipeline run bento test test-services lint format bench bench-serving figures proto lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed ## make .venv from the lock file
 
@@ -66,6 +66,9 @@ format: venv ## put the code in its standard form
 
 bench: venv ## benchmarks, as ratios against peers in one run
 	python -m tests.bench
+
+bench-serving: localhost venv ## our service against BentoML as it comes, MLServer, mlflow and FastAPI (half an hour)
+	python -m loadtests.serving
 
 figures: venv ## accuracy, coverage and parity on a bike-sharing hour.csv: make figures TABLE=path/to/hour.csv
 	python -m training figures $(TABLE)

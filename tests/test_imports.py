@@ -28,8 +28,13 @@ ALLOWED = {
 HEAVY = {"pandas", "sklearn", "mlflow", "dvc", "pyarrow", "onnx", "skl2onnx", "matplotlib", "tqdm", "pandera", "fsspec"}
 
 
+#: Scripts that run in processes (and most in virtual environments) of their own, so no module of the house imports
+#: them; the one that trains the models of the serving benchmark must use the training itself.
+APART = ROOT / "loadtests/peers"
+
+
 def modules(room: str) -> list[Path]:
-    return sorted((ROOT / room).rglob("*.py"))
+    return sorted(path for path in (ROOT / room).rglob("*.py") if not path.is_relative_to(APART))
 
 
 def imports(path: Path) -> set[str]:
@@ -89,6 +94,11 @@ def test_a_room_imports_only_rooms_before_it(room: str) -> None:
 @pytest.mark.parametrize("room", list(ALLOWED))
 def test_a_room_does_not_import_its_tests(room: str) -> None:
     assert not [path for path in modules(room) if "tests" in top(imports(path))]
+
+
+def test_nothing_imports_what_stands_apart() -> None:
+    own = {str(path.relative_to(ROOT)): imports(path) for room in ALLOWED for path in modules(room)}
+    assert not {path for path, names in own.items() if any(name.startswith("loadtests.peers") for name in names)}
 
 
 def test_rooms_do_not_go_round_in_circles() -> None:
