@@ -1,0 +1,135 @@
+"""Forecasts beside what came true, read from the record in chunks, for whoever judges the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Row, Select, select, tuple_
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.record.address import Address
+from service.record.engine import open_engine
+from service.record.errors import RecordUnavailableError
+from service.record.health import fix
+from service.record.join import Integers, Pairs, StoredActuals, StoredForecast, join, texts
+from service.record.tables import ACTUALS, FORECASTS, check_version
+
+#: What one chunk holds: forecasts, and numbers in them; the forecast that goes over is the last one.
+CHUNK_FORECASTS = 512
+CHUNK_NUMBERS = 1_000_000
+#: Rows that the driver fetches at once.
+_FETCH_FORECASTS, _FETCH_ACTUALS = 32, 10_000
+
+#: Time of the last step and id of a forecast: the place in the order in which they are read.
+Place = tuple[int, int]
+
+
+def pairs(url: str, since: np.datetime64, until: np.datetime64, model_version: str | None = None) -> Iterator[Pairs]:
+    """The steps whose time is in [since, until), of every forecast in the record, with and without an actual value.
+
+    Memory is that of one chunk. Each chunk is read in a transaction of its own, which ends before it is given.
+    A client that asks twice has two forecasts in the record, and both are given.
+
+    Args:
+        url: as in `RecordSettings`.
+        since: first time that is forecast.
+        until: the time after the last one.
+        model_version: forecasts of this version alone, or None for all.
+
+    Raises:
+        ConfigError: the URL cannot be followed, or the tables are of a version that this code does not know.
+        RecordUnavailableError: the database cannot be read.
+    """
+    address = Address.parse(url)
+    if address.path is not None and not address.path.is_file():
+        raise RecordUnavailableError(
+            f"record {address.shown}: there is no such file: has the service kept a record there?"
+        )
+    window = (_seconds(since), _seconds(until))
+    engine = open_engine(address, reading=True)
+    try:
+        after: Place | None = (window[0], -1)
+        while after is not None:
+            with engine.begin() as connection:
+                check_version(connection, address.shown)
+                forecasts, after = _forecasts(connection, _chunk(after, window, model_version))
+                actuals = _actuals(connection, forecasts, window)
+            yield from join(forecasts, actuals, window)
+    except SQLAlchemyError as err:
+        reason = address.explain(err)
+        raise RecordUnavailableError(f"record {address.shown} cannot be read: {reason}: {fix(reason)}") from err
+    finally:
+        engine.dispose()
+
+
+def _seconds(time: np.datetime64) -> int:
+    return int(time.astype("datetime64[s]").astype(np.int64))
+
+
+def _chunk(after: Place, window: tuple[int, int], model_version: str | None) -> Select[Any]:
+    table = FORECASTS.c
+    chunk = (
+        select(FORECASTS)
+        .where(tuple_(table.last_time, table.id) > tuple_(*after), table.origin < window[1])
+        .order_by(table.last_time, table.id)
+        .limit(CHUNK_FORECASTS)
+    )
+    return chunk if model_version is None else chunk.where(table.model_version == model_version)
+
+
+def _forecasts(connection: Connection, chunk: Select[Any]) -> tuple[list[StoredForecast], Place | None]:
+    """A chunk, and the place after which the next one begins, or None if this is the last."""
+    forecasts: list[StoredForecast] = []
+    numbers, place = 0, None
+    with connection.execution_options(yield_per=_FETCH_FORECASTS).execute(chunk) as found:
+        for row in found:
+            forecasts.append(_decode(row))
+            numbers += forecasts[-1].mean.size + forecasts[-1].quantiles.size
+            place = (row.last_time, row.id)
+            if numbers >= CHUNK_NUMBERS or len(forecasts) == CHUNK_FORECASTS:
+                return forecasts, place
+    return forecasts, None
+
+
+def _decode(row: Row[Any]) -> StoredForecast:
+    mean, levels, quantiles = (np.frombuffer(blob, dtype="<f8") for blob in (row.mean, row.levels, row.quantiles))
+    return StoredForecast(
+        series=row.series,
+        model_version=row.model_version,
+        created_at=row.created_at,
+        origin=row.origin,
+        step_seconds=row.step_seconds,
+        mean=mean,
+        levels=levels,
+        quantiles=quantiles.reshape(levels.size, mean.size),
+    )
+
+
+def _actuals(connection: Connection, forecasts: Sequence[StoredForecast], window: tuple[int, int]) -> StoredActuals:
+    """The actual values at the times of some forecasts."""
+    parts: list[StoredActuals] = []
+    if forecasts:
+        times = np.unique(np.concatenate([one.origin + one.step_seconds * one.steps for one in forecasts]))
+        times = times[(times >= window[0]) & (times < window[1])]
+        parts = list(_read(connection, sorted({one.series for one in forecasts}), times)) if times.size else []
+    return StoredActuals(
+        series=np.concatenate([texts([]), *(part.series for part in parts)]),
+        times=np.concatenate([np.empty(0, np.int64), *(part.times for part in parts)]),
+        values=np.concatenate([np.empty(0), *(part.values for part in parts)]),
+    )
+
+
+def _read(connection: Connection, series: list[str], times: Integers) -> Iterator[StoredActuals]:
+    """Actual values of some series at some times, a part at a time: there may be far more between those times."""
+    table = ACTUALS.c
+    wanted = select(table.series, table.time, table.value).where(
+        table.series.in_(series), table.time.between(int(times[0]), int(times[-1]))
+    )
+    with connection.execution_options(yield_per=_FETCH_ACTUALS).execute(wanted) as found:
+        for rows in found.partitions():
+            at = np.array([row.time for row in rows], dtype=np.int64)
+            kept = np.isin(at, times)
+            values = np.array([row.value for row in rows], dtype=np.float64)  # None becomes NaN
+            yield StoredActuals(texts([row.series for row in rows])[kept], at[kept], values[kept])

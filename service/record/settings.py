@@ -1,0 +1,44 @@
+"""How the record is kept: where, how long, and how much may wait."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr
+
+from data.params import Section
+from service.record.address import Address
+
+
+def _checked(url: SecretStr) -> SecretStr:
+    Address.parse(url.get_secret_value())
+    return url
+
+
+class RecordSettings(Section):
+    """Settings of a recorder; a URL that cannot be followed is a ConfigError.
+
+    Attributes:
+        url: `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`.
+        queue_entries: forecasts that may wait for the database; more are dropped and counted.
+        queue_bytes: the same bound in bytes, for long horizons and many quantiles.
+        batch_entries: forecasts written in one transaction.
+        flush_seconds: how long a forecast waits for others to be written with.
+        retention_seconds: age at which forecasts and actual values are deleted, from the time they came in.
+        acknowledge_seconds: how long a client waits for its actual values to be on disk before it is refused.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    url: Annotated[SecretStr, AfterValidator(_checked)]
+    queue_entries: int = Field(default=10_000, ge=1, le=10_000_000)
+    queue_bytes: int = Field(default=256 * 1024 * 1024, ge=1_000)
+    batch_entries: int = Field(default=500, ge=1, le=10_000)
+    flush_seconds: float = Field(default=0.2, gt=0, le=60)
+    retention_seconds: float = Field(default=90 * 86_400, gt=0)
+    acknowledge_seconds: float = Field(default=10.0, gt=0, le=300)
+
+    @property
+    def address(self) -> Address:
+        """The URL, ready to use and to show."""
+        return Address.parse(self.url.get_secret_value())
