@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from data import command
-from loadtests.serving import entries, h2load, machine, making, measures, report, servers
+from loadtests.serving import entries, machine, making, measures, report, servers
 from loadtests.serving.findings import Findings
 from loadtests.serving.processes import running
 from loadtests.serving.settings import CACHE, NAMES, QUICK, Settings
@@ -23,18 +23,19 @@ def main(argv: list[str]) -> None:
     settings = _settings(asked)
     about = machine.describe(settings.peers)
     before = machine.load_average()
-    findings = measure(settings)
-    about |= {"load average": f"before {before}, after {machine.load_average()}"}
-    print(report.markdown(findings, settings, about))
-    if asked.json:
-        whole = {"about": about, "settings": dataclasses.asdict(settings), "findings": _plain(findings)}
-        asked.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    findings = Findings()
+    try:
+        with making.alone():
+            measure(settings, findings)
+    finally:  # what was measured before a fault or Ctrl-C took half an hour too
+        about |= {"load average": f"before {before}, after {machine.load_average()}"}
+        if findings.rates:
+            _tell(findings, settings, about, asked.json)
 
 
-def measure(settings: Settings) -> Findings:
+def measure(settings: Settings, findings: Findings) -> None:
     """All measurements; servers are ended whatever happens."""
-    h2load.version()
-    findings, logs = Findings(), CACHE / "logs"
+    logs = CACHE / "logs"
     commands = servers.commands(settings.servers)
     listed, missing = entries.table(making.MODELS, CACHE / "bodies", settings.servers)
     findings.missing |= missing
@@ -48,7 +49,13 @@ def measure(settings: Settings) -> Findings:
         measures.batches(good, started, settings, findings)
         measures.overloads(good, started, settings, findings)
     measures.soak(good, commands, settings, logs, findings)
-    return findings
+
+
+def _tell(findings: Findings, settings: Settings, about: dict[str, str], file: Path | None) -> None:
+    print(report.markdown(findings, settings, about))
+    if file:
+        whole = {"about": about, "settings": dataclasses.asdict(settings), "findings": _plain(findings)}
+        file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:

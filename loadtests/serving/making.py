@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from data import command
@@ -20,6 +22,22 @@ SOURCES = ("data/*.py", "training/estimator.py", "training/export.py", "training
 
 class MakingError(BentocastError):
     """Something that a server needs could not be made."""
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One run at a time: another would take the stores away from under its servers.
+
+    Raises:
+        MakingError: there is another.
+    """
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            raise MakingError(f"another run uses {CACHE}: wait for its end") from err
+        yield
 
 
 def binaries(peer: str) -> Path:
