@@ -89,7 +89,7 @@ def test_dependencies_all_have_a_reason() -> None:
 
 
 def test_locks_hold_no_address_and_only_hashes() -> None:
-    for lock in (ROOT / "requirements").glob("*.txt"):
+    for lock in (*(ROOT / "requirements").glob("*.txt"), *(ROOT / "tests" / "clients").glob("*/requirements.txt")):
         text = lock.read_text()
         assert "://" not in text
         assert "--index-url" not in text
