@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help venv localhost pipeline run bento test test-services lint format bench bench-serving figures proto lock clean
+.PHONY: help venv localhost pipeline run bento test clients test-services lint format bench bench-serving figures proto lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +44,10 @@ run: localhost bento ## from nothing to a forecast service on http://127.0.0.1:3
 	@echo "serving on http://127.0.0.1:$(PORT) (Ctrl-C ends it); API documentation: http://127.0.0.1:$(PORT)/docs"
 	bentoml serve --host 127.0.0.1 --port $(PORT)
 
-test: localhost venv ## all tests that need neither root nor servers
+clients: venv # environments for the client libraries in the tests; what cannot be had is skipped there, with a reason
+	@python -m tests.clients.environments
+
+test: localhost venv clients ## all tests that need neither root nor servers
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not services"
 
 # Debian's packages for the tests of real servers and a real browser; installed if we may, else they are skipped with a reason.

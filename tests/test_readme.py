@@ -89,7 +89,8 @@ def test_dependencies_all_have_a_reason() -> None:
 
 
 def test_locks_hold_no_address_and_only_hashes() -> None:
-    for lock in [*(ROOT / "requirements").glob("*.txt"), *(ROOT / "loadtests/peers").glob("*/requirements.txt")]:
+    own = [lock for room in ("loadtests/peers", "tests/clients") for lock in (ROOT / room).glob("*/requirements.txt")]
+    for lock in [*(ROOT / "requirements").glob("*.txt"), *own]:
         text = lock.read_text()
         assert "://" not in text
         assert "--index-url" not in text
