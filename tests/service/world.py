@@ -35,6 +35,7 @@ MODEL = "bentocast"
 #: A small tree model; accuracy is no matter here.
 POINT = Trees(max_iter=10, max_leaf_nodes=15, min_samples_leaf=20, max_features=1.0)
 SPREAD = Trees(max_iter=5, max_leaf_nodes=7, min_samples_leaf=20, max_features=1.0)
+TRAINING_ROWS = 20_000
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 QUANTILES = (-1.9, -1.4, -0.7, 0.0, 0.8, 1.5, 2.1)
 SERIES: dict[str, Any] = {"id": "station", "timestamp": "hour", "target": "rides", "frequency": "1h"}
@@ -190,7 +191,7 @@ def _panel(declaration: Declaration, lowered_by: float) -> Panel:
 
 
 def _train(design: Design, panel: Panel) -> tuple[Card, bytes]:
-    origins = estimator.training_origins(design, panel, max_rows=20_000)
+    origins = estimator.training_origins(design, panel, max_rows=TRAINING_ROWS)
     rows = design.rows(panel, origins, design.origin_rows(panel, origins))
     target = (estimator.actuals(panel, origins, design.horizon) / rows.scale[:, None]).ravel()
     point = estimator.fit(rows.inputs, target, POINT, seed=0)
