@@ -1,4 +1,4 @@
-"""A real request for the service, cut from the series frame: the last day of a series, asked for again."""
+"""Real requests for the service, cut from the series frame: the last horizon of a series, asked for again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from data.errors import DataError
 from data.features import Declaration, Design, scale_floor
+from data.forecaster import Example
 from data.panel import Panel
 from data.params import Params
 
@@ -35,6 +36,19 @@ def request(params: Params, panel: Panel, names: list[str], horizon: int | None 
         "inputs": [_input(params, panel, design, place) for place in places],
         "options": {"horizon": horizon or design.horizon, "quantiles": QUANTILES},
     }
+
+
+def examples(params: Params, panel: Panel) -> list[Example]:
+    """What goes with the model for people to try it: `train.examples` series, and what really came."""
+    horizon = params.features.horizon
+    made = []
+    for place, name in enumerate(panel.ids[: params.train.examples]):
+        end = int(panel.offsets[place + 1])
+        ahead = slice(end - horizon, end)
+        came = zip(_numbers(panel.target[ahead]), panel.observed[ahead].tolist(), strict=True)
+        actuals = tuple(value if observed else None for value, observed in came)
+        made.append(Example(request=request(params, panel, [name]), actuals=actuals))
+    return made
 
 
 def _input(params: Params, panel: Panel, design: Design, place: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The exported forecaster: `model.onnx` and `forecaster.json` in one folder, and how they give numbers.
 
 Training writes it and tests what it wrote; the service answers with it. Neither pickle nor
-scikit-learn is needed to load it.
+scikit-learn is needed to load it. `examples.json` may lie beside them: requests to try the model with.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, RootModel, ValidationError, model_validator
 
 from data import atomic
 from data.errors import ConfigError, ModelError, RequestError
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Document = TypeVar("Document", bound=BaseModel)
 
 ONNX_FILE = "model.onnx"
 CARD_FILE = "forecaster.json"
+EXAMPLES_FILE = "examples.json"
 #: Where MLflow puts files that it keeps next to a model.
 EXTRA = "extra_files"
 #: Smallest spread, in units of the scale: an error is never taken to be impossible.
@@ -101,6 +103,22 @@ class Card(Section):
     training_rows: int
 
 
+class Example(Section):
+    """A request to try the model with, and what really came.
+
+    Attributes:
+        request: body of `POST /v1/timeseries/forecast`, of one series.
+        actuals: one value a step; null where there was none.
+    """
+
+    request: dict[str, Any]
+    actuals: tuple[float | None, ...]
+
+
+class Examples(RootModel[tuple[Example, ...]]):
+    """`examples.json`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Forecast:
     """Forecasts of all steps from some origins.
@@ -120,10 +138,12 @@ class Forecaster:
     Args:
         card: what `forecaster.json` says.
         session: the ONNX model.
+        examples: what `examples.json` says, if it is there.
     """
 
-    def __init__(self, card: Card, session: ort.InferenceSession) -> None:
+    def __init__(self, card: Card, session: ort.InferenceSession, examples: Sequence[Example] = ()) -> None:
         self.card = card
+        self.examples = examples
         self.design = Design(card.declaration, card.scale_floor)
         self._session = session
 
@@ -140,7 +160,8 @@ class Forecaster:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        return cls(card, ort.InferenceSession(folder / ONNX_FILE, options, providers=["CPUExecutionProvider"]))
+        session = ort.InferenceSession(folder / ONNX_FILE, options, providers=["CPUExecutionProvider"])
+        return cls(card, session, _read_examples(folder))
 
     def forecast(self, panel: Panel, origins: Integers, known: Floats | None = None) -> Forecast:
         """Forecast all steps from chosen origins in one batch.
@@ -191,9 +212,9 @@ def verify(folder: Path) -> Card:
     Raises:
         ModelError: a file is missing or damaged, the two do not belong together, or not to this code.
     """
-    extra = folder / EXTRA / CARD_FILE
-    path = extra if extra.exists() else folder / CARD_FILE
-    card = _read_card(path)
+    path = _beside(folder, CARD_FILE)
+    card = _read(path, Card)
+    _read_examples(folder)
     found = sha256(folder / ONNX_FILE)
     if found != card.onnx_sha256:
         raise ModelError(
@@ -218,12 +239,15 @@ def verify(folder: Path) -> Card:
     return card
 
 
-def save(folder: Path, card: Card, onnx: bytes) -> None:
-    """Write a model's folder atomically."""
+def save(folder: Path, card: Card, onnx: bytes, examples: Sequence[Example] = ()) -> None:
+    """Write a model's folder atomically; without examples there is no file of them."""
     with atomic.replacing(folder) as scratch:
         scratch.mkdir()
         (scratch / ONNX_FILE).write_bytes(onnx)
         (scratch / CARD_FILE).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        if examples:
+            text = Examples(tuple(examples)).model_dump_json()
+            (scratch / EXAMPLES_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
@@ -238,9 +262,20 @@ def sha256(path: Path) -> str:
         raise ModelError(f"{path} not found: import the model again") from err
 
 
-def _read_card(path: Path) -> Card:
+def _beside(folder: Path, name: str) -> Path:
+    """Where a file lies that belongs to the model: MLflow moves it."""
+    extra = folder / EXTRA / name
+    return extra if extra.exists() else folder / name
+
+
+def _read_examples(folder: Path) -> tuple[Example, ...]:
+    path = _beside(folder, EXAMPLES_FILE)
+    return _read(path, Examples).root if path.exists() else ()
+
+
+def _read(path: Path, kind: type[Document]) -> Document:
     try:
-        return Card.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError as err:
         raise ModelError(f"{path} not found: import the model again") from err
     except ValidationError as err:

@@ -252,6 +252,8 @@ class Train(Section):
     #: Age at which an error of the backtest counts half in the calibration of the intervals.
     half_life: Duration = "56d"
     seed: int = Field(default=0, ge=0)
+    #: Series whose last values go with the model, and so into the Bento, for its page; none unless asked for.
+    examples: int = Field(default=0, ge=0, le=20)
     point: Trees = Trees()
     spread: Trees = Trees(max_iter=100, max_leaf_nodes=15, min_samples_leaf=100)
 

@@ -33,13 +33,19 @@ PROMETHEUS = b"text/plain; version=1.0.0; charset=utf-8"
 FILES = Path(__file__).parent / "page"
 #: Nothing but this service's own files, no frames, no forms that lead elsewhere.
 POLICY = (
-    b"content-security-policy",
-    (
-        b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
-        b"font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    b"form-action 'none'; frame-ancestors 'none'"
 )
-MEDIA_TYPES = {".html": HTML, ".js": b"text/javascript; charset=utf-8", ".css": b"text/css; charset=utf-8"}
+#: Swagger UI writes styles and pictures into its page.
+SWAGGER_POLICY = POLICY.replace(b"style-src 'self'", b"style-src 'self' 'unsafe-inline'").replace(
+    b"img-src 'self'", b"img-src 'self' data:"
+)
+MEDIA_TYPES = {
+    ".html": HTML,
+    ".js": b"text/javascript; charset=utf-8",
+    ".css": b"text/css; charset=utf-8",
+    ".svg": b"image/svg+xml",
+}
 
 
 class NotReadyError(BentocastError):
@@ -52,7 +58,8 @@ class NotReadyError(BentocastError):
 
 def table(worker: Worker, metrics: Metrics) -> list[Endpoint]:
     """Every path that is served."""
-    served = worker.served
+    served, settings = worker.served, worker.settings
+    grpc_port = settings.grpc_at if settings.grpc else None
     ready = partial(_ready, worker)
 
     def asks(door: Door) -> Handler:
@@ -61,12 +68,14 @@ def table(worker: Worker, metrics: Metrics) -> list[Endpoint]:
     return [
         *_probes(ready),
         _get("/", partial(_index, _file("index.html")), "docs"),
-        _get("/docs", _file("docs.html"), "docs"),
+        _get("/docs", _file("docs.html", SWAGGER_POLICY), "docs"),
         _get("/page/{file}", _any_file, "docs"),
         _get("/static/{file}", _swagger, "docs"),
         _get("/openapi.json", partial(_json, partial(openapi.describe, served)), "docs"),
         _get("/metrics", partial(_metrics, metrics), "metrics"),
-        _get("/v1/timeseries/models", partial(_json, partial(timeseries.models, served))),
+        _get("/v1/timeseries/models", partial(_json, partial(timeseries.models, served, grpc_port))),
+        # Values of the table that the model was trained on: for those who may ask for forecasts.
+        _get("/v1/timeseries/examples", partial(_json, partial(timeseries.examples, served))),
         Endpoint("/v1/timeseries/forecast", {"POST": asks(TIMESERIES)}, TIMESERIES),
         Endpoint("/v1/timeseries/actuals", {"POST": Actuals(worker)}, TIMESERIES, wants_json=True),
         _get("/v1/models/{model}", partial(_status, worker), door=PREDICT),
@@ -152,24 +161,24 @@ async def _model_ready(worker: Worker, call: Call) -> Reply:
     return Reply(msgspec.json.encode({"name": model, "ready": worker.ready}), 200 if worker.ready else 503)
 
 
-def _file(name: str) -> Handler:
-    return partial(_shown, FILES / name)
+def _file(name: str, policy: bytes = POLICY) -> Handler:
+    return partial(_shown, FILES / name, policy)
 
 
 async def _any_file(call: Call) -> Reply:
-    return await _shown(FILES / str(call.model), call)
+    return await _shown(FILES / str(call.model), POLICY, call)
 
 
 async def _swagger(call: Call) -> Reply:
     """Swagger UI as BentoML ships it."""
     from bentoml._internal import server
 
-    return await _shown(Path(server.__file__).parent / "static_content" / str(call.model), call)
+    return await _shown(Path(server.__file__).parent / "static_content" / str(call.model), SWAGGER_POLICY, call)
 
 
-async def _shown(path: Path, _: Call) -> Reply:
+async def _shown(path: Path, policy: bytes, _: Call) -> Reply:
     """A file of the page; the pattern lets no path through, only a name."""
     media_type = MEDIA_TYPES.get(path.suffix)
     if media_type is None or not path.is_file():
         raise NotFoundError("not found: see /docs for what is served here")
-    return Reply(path.read_bytes(), media_type=media_type, headers=(POLICY,))
+    return Reply(path.read_bytes(), media_type=media_type, headers=((b"content-security-policy", policy),))

@@ -40,6 +40,7 @@ def describe(served: Served) -> dict[str, Any]:
         "paths": {
             "/v1/timeseries/forecast": _post("Forecast one or many series", "forecast", forecast),
             "/v1/timeseries/models": _get("What is served: horizon, frequency, covariates, context length"),
+            "/v1/timeseries/examples": _get("Requests to try the service with, and what really came"),
             "/v1/timeseries/actuals": _post("Tell what really came; answered when it is on disk", "actuals", actuals),
             "/v2": _get("Open Inference Protocol: the server", "PlainError"),
             "/v2/health/live": _get("Open Inference Protocol: is the process alive", "PlainError"),

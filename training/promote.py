@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data import command, frame, store
 from data.errors import BentocastError, DataError, ModelError
 from data.features import Design
-from data.forecaster import CARD_FILE, ONNX_FILE, Forecaster
+from data.forecaster import CARD_FILE, EXAMPLES_FILE, ONNX_FILE, Forecaster
 from data.panel import Panel
 from data.params import Params
 from data.verdict import Check, Outcome, Verdict
@@ -119,7 +119,8 @@ def _log(
     example = made.inputs[:EXAMPLE_ROWS]
     point, spread = forecaster.run(example)
     answers = {"point": point.astype(np.float32)[:, None], "spread": spread.astype(np.float32)[:, None]}
-    return tracking.log_model(store.MODEL / ONNX_FILE, store.MODEL / CARD_FILE, example, answers)
+    extra = [path for path in (store.MODEL / CARD_FILE, store.MODEL / EXAMPLES_FILE) if path.exists()]
+    return tracking.log_model(store.MODEL / ONNX_FILE, extra, example, answers)
 
 
 def _versus(params: Params, panel: Panel, made: Forecasts, champion: Version | None) -> Check | None:

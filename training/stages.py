@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data import atomic, command, durations, frame, store
+from data import atomic, command, durations, example, frame, store
 from data.features import Declaration, Design, scale_floor
 from data.forecaster import save
 from data.panel import Panel
@@ -72,7 +72,7 @@ def train(params: Params) -> dict[str, Any]:
         "parity_rows": trained.parity.rows,
         "cost": spent,
     }
-    save(store.MODEL, trained.card, trained.onnx)
+    save(store.MODEL, trained.card, trained.onnx, example.examples(params, panel))
     _write_json(store.TRAIN_METRICS, figures)
     return figures
 

@@ -146,12 +146,12 @@ def log_dataset(path: Path, *, name: str, digest: str, target: str) -> None:
         mlflow.log_input(dataset, context="training")
 
 
-def log_model(onnx_file: Path, card_file: Path, example: Any, answers: dict[str, Any]) -> str:
-    """Log the ONNX model with its card, signature and input example.
+def log_model(onnx_file: Path, extra_files: list[Path], example: Any, answers: dict[str, Any]) -> str:
+    """Log the ONNX model with what lies beside it, its signature and an input example.
 
     Args:
         onnx_file: `model.onnx`.
-        card_file: `forecaster.json`.
+        extra_files: `forecaster.json`, and `examples.json` if there is one.
         example: a few input rows, float32.
         answers: the model's outputs for them, by name.
 
@@ -171,7 +171,7 @@ def log_model(onnx_file: Path, card_file: Path, example: Any, answers: dict[str,
             input_example={"features": example},
             pip_requirements=["onnxruntime", "numpy"],
             onnx_execution_providers=["CPUExecutionProvider"],
-            extra_files=[str(card_file)],
+            extra_files=list(map(str, extra_files)),
             save_as_external_data=False,
         )
         return str(logged.model_uri)

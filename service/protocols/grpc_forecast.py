@@ -101,7 +101,7 @@ async def _forecast(worker: Worker, request: pb.ForecastRequest, size: int, dead
 
 async def _model(worker: Worker, *_: Any) -> pb.Model:
     served = worker.served
-    (told,) = timeseries.models(served)["models"]
+    told = timeseries.described(served)
     quantiles = told.pop("quantiles")
     return pb.Model(bento=served.bento, lowest_quantile=quantiles["min"], highest_quantile=quantiles["max"], **told)
 

@@ -138,21 +138,38 @@ def contents(answer: Answer) -> list[dict[str, Any]]:
     ]
 
 
-def models(served: Served) -> dict[str, Any]:
-    """Body of `GET /v1/timeseries/models`: what is served and what it wants."""
+def described(served: Served) -> dict[str, Any]:
+    """What is served and what it wants, as every protocol says it."""
     design, card = served.forecaster.design, served.forecaster.card
     return {
-        "models": [
-            {
-                "name": served.model,
-                "version": served.model_version,
-                "frequency": card.declaration.series.frequency,
-                "horizon": design.horizon,
-                "context_length": design.context,
-                "past_covariates": list(design.past),
-                "future_covariates": list(design.future),
-                "quantiles": {"min": card.calibration.levels[0], "max": card.calibration.levels[-1]},
-                "trained_until": card.trained_until,
-            }
-        ]
+        "name": served.model,
+        "version": served.model_version,
+        "frequency": card.declaration.series.frequency,
+        "horizon": design.horizon,
+        "context_length": design.context,
+        "past_covariates": list(design.past),
+        "future_covariates": list(design.future),
+        "quantiles": {"min": card.calibration.levels[0], "max": card.calibration.levels[-1]},
+        "trained_until": card.trained_until,
     }
+
+
+def models(served: Served, grpc_port: int | None) -> dict[str, Any]:
+    """Body of `GET /v1/timeseries/models`: what is served, where it comes from, and where else it is to be had."""
+    card = served.forecaster.card
+    series = card.declaration.series
+    more = {
+        "bento": served.bento,
+        "lineage": served.lineage,
+        "trained_from": card.trained_from,
+        "training_rows": card.training_rows,
+        "columns": {"timestamp": series.timestamp, "target": series.target},
+        "step_seconds": series.step_seconds,
+        "grpc_port": grpc_port,
+    }
+    return {"models": [described(served) | more]}
+
+
+def examples(served: Served) -> dict[str, Any]:
+    """Body of `GET /v1/timeseries/examples`: requests to try the service with, and what really came."""
+    return {"examples": [example.model_dump() for example in served.forecaster.examples]}

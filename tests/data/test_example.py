@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -65,3 +66,18 @@ def test_example_of_an_unknown_series_is_refused_with_the_known_ones(params: Par
         example.request(params, panel, ["s01", "s99"])
     assert caught.value.message == "the table has no series 's99', wanted one of s01, s02"
     assert caught.value.exit_code == 3
+
+
+def test_examples_are_requests_for_the_first_series_with_what_really_came(panel: Panel) -> None:
+    params = project.changed({"train.examples": 2})
+    observed = panel.observed.copy()
+    observed[-1] = False
+    made = example.examples(params, dataclasses.replace(panel, observed=observed))
+    assert [one.request for one in made] == [example.request(params, panel, [name]) for name in ("s01", "s02")]
+    assert made[0].actuals == tuple(panel.target[976:1_000])
+    assert made[1].actuals == (*panel.target[2_076:2_099], None)
+
+
+def test_no_examples_unless_they_are_asked_for(panel: Panel) -> None:
+    assert example.examples(project.changed({"train.examples": 0}), panel) == []
+    assert example.examples(project.changed({"train.examples": project.DELETED}), panel) == []

@@ -20,7 +20,19 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from data import forecaster
 from data.errors import ModelError, RequestError
 from data.features import Declaration, Design
-from data.forecaster import CARD_FILE, EXTRA, ONNX_FILE, SPREAD_FLOOR, Bins, Calibration, Card, Forecaster, Reference
+from data.forecaster import (
+    CARD_FILE,
+    EXAMPLES_FILE,
+    EXTRA,
+    ONNX_FILE,
+    SPREAD_FLOOR,
+    Bins,
+    Calibration,
+    Card,
+    Example,
+    Forecaster,
+    Reference,
+)
 from data.panel import Panel
 from tests.data import drawn
 from training.export import export
@@ -96,9 +108,9 @@ def folder(tmp_path: Path, onnx: bytes) -> Path:
     return saved(tmp_path / "model", onnx)
 
 
-def saved(folder: Path, onnx: bytes, *, nonnegative: bool = False) -> Path:
+def saved(folder: Path, onnx: bytes, *, nonnegative: bool = False, examples: tuple[Example, ...] = ()) -> Path:
     digest = hashlib.sha256(onnx).hexdigest()
-    forecaster.save(folder, card(declared(nonnegative=nonnegative), digest), onnx)
+    forecaster.save(folder, card(declared(nonnegative=nonnegative), digest), onnx, examples)
     return folder
 
 
@@ -122,6 +134,32 @@ def test_model_is_loaded_as_mlflow_lays_it_out(folder: Path) -> None:
     (folder / EXTRA).mkdir()
     (folder / CARD_FILE).rename(folder / EXTRA / CARD_FILE)
     assert Forecaster.load(folder).card.training_rows == 600
+
+
+def test_examples_are_saved_with_the_model_and_loaded_wherever_mlflow_puts_them(tmp_path: Path, onnx: bytes) -> None:
+    examples = (Example(request={"inputs": [{"series": [1.5, 2.0]}]}, actuals=(3.25, None)),)
+    folder = saved(tmp_path / "model", onnx, examples=examples)
+    assert Forecaster.load(folder).examples == examples
+    (folder / EXTRA).mkdir()
+    for name in (CARD_FILE, EXAMPLES_FILE):
+        (folder / name).rename(folder / EXTRA / name)
+    assert Forecaster.load(folder).examples == examples
+
+
+def test_a_model_without_examples_is_loaded(loaded: Forecaster) -> None:
+    assert loaded.examples == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [('[{"request": {}}]', "0.actuals: Field required"), ("[", "the file: Invalid JSON")],
+)
+def test_damaged_examples_are_refused_with_the_place(folder: Path, text: str, place: str) -> None:
+    (folder / EXAMPLES_FILE).write_text(text)
+    with pytest.raises(ModelError) as caught:
+        forecaster.verify(folder)
+    assert caught.value.message.startswith(f"{folder / EXAMPLES_FILE}: {place}")
+    assert caught.value.message.endswith("; import the model again")
 
 
 def test_saving_fails_without_touching_the_last_model(folder: Path) -> None:

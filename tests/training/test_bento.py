@@ -72,7 +72,8 @@ def test_import_puts_the_champion_with_its_lineage_into_the_store(succession: Pa
     assert model.info.metadata == tags
     served = Path(model.path) / "mlflow_model"
     assert Forecaster.load(served).card == Forecaster.load(succession / "out/model").card
-    assert (served / "model.onnx").read_bytes() == (succession / "out/model/model.onnx").read_bytes()
+    for name in ("model.onnx", "extra_files/examples.json"):
+        assert (served / name).read_bytes() == (succession / "out/model" / Path(name).name).read_bytes()
 
 
 @pytest.mark.usefixtures("succession")

@@ -50,13 +50,21 @@ def test_backtest_writes_forecasts_figures_curves_and_importance(workspace: Path
 
 def test_train_writes_the_model_and_figures(workspace: Path) -> None:
     forecaster = Forecaster.load(workspace / store.MODEL)
-    assert {path.name for path in store.MODEL.iterdir()} == {"model.onnx", "forecaster.json"}
+    assert {path.name for path in store.MODEL.iterdir()} == {"model.onnx", "forecaster.json", "examples.json"}
+    assert [example.request["inputs"][0]["name"] for example in forecaster.examples] == ["shop 0"]
     figures = json.loads(store.TRAIN_METRICS.read_text())
     assert figures["rows"] == forecaster.card.training_rows
     assert figures["columns"] == len(forecaster.card.columns)
     assert figures["onnx_bytes"] == (store.MODEL / "model.onnx").stat().st_size
     assert 0 <= figures["parity"] <= 1e-5 < figures["parity_rows"]
     assert figures["cost"]["seconds"] > 0
+
+
+@pytest.mark.usefixtures("workspace")
+def test_train_keeps_the_table_out_of_the_model_unless_examples_are_asked_for() -> None:
+    stages.train(tiny.params({"train": {"examples": 0}}))
+    assert {path.name for path in store.MODEL.iterdir()} == {"model.onnx", "forecaster.json"}
+    assert Forecaster.load(store.MODEL).examples == ()
 
 
 @pytest.mark.usefixtures("workspace")

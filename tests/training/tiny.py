@@ -41,7 +41,13 @@ CONFIG: dict[str, Any] = {
         "calendar": ["hour", "is_weekend"],
     },
     "backtest": {"folds": 4, "fold": "3d", "every": "3d", "stride": 3, "season": "1d", "levels": [0.8, 0.95]},
-    "train": {"max_rows": 2_000, "half_life": "28d", "point": TREES, "spread": {**TREES, "loss": "squared_error"}},
+    "train": {
+        "max_rows": 2_000,
+        "half_life": "28d",
+        "examples": 1,
+        "point": TREES,
+        "spread": {**TREES, "loss": "squared_error"},
+    },
     "promote": {"experiment": "town", "gate": {"min_days": 10, "coverage_tolerance": 0.2}},
 }
 
