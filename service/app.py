@@ -23,6 +23,7 @@ from service import settings as configuration
 
 if TYPE_CHECKING:
     from service.life import Life
+    from service.record import RecordSettings
 
 MODEL = "bentocast"
 
@@ -81,7 +82,7 @@ class Bentocast:
         from service.life import Life
 
         service: Any = Bentocast
-        self.life = Life.of(SETTINGS, *_model(service.bento), service.schema)
+        self.life = Life.of(SETTINGS, *_model(service.bento), service.schema, _record(SETTINGS))
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     def check() -> None:
@@ -95,6 +96,7 @@ class Bentocast:
         service: Any = Bentocast
         try:
             checked = configuration.load(os.environ)
+            _record(checked)
             configuration.check_ports(checked)
             forecaster.verify(_model(service.bento)[0])
         except BentocastError as err:
@@ -132,6 +134,14 @@ class Bentocast:
             loop.call_soon_threadsafe(drained, number)
 
         return told
+
+
+def _record(settings: configuration.Settings) -> RecordSettings | None:
+    """Where the record is kept, if there is one; all services of one BentoML home share it unless told otherwise."""
+    from service.record import settings as record
+
+    home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
+    return record.of(settings.record_url, home, settings.record_retention) if settings.record else None
 
 
 def _model(bento: Any) -> tuple[Path, dict[str, str], str]:

@@ -15,14 +15,18 @@ import msgspec
 from data.forecaster import Forecaster
 from service.call import Call
 from service.histories import Limits
+from service.keeping import Keeper
 from service.metrics import Metrics
 from service.protocols.timeseries import Timeseries
+from service.record import RecordSettings
 from service.served import Served
 from service.settings import Settings
 from service.worker import Worker
 
 #: Seconds between bringing what was counted in memory to the page of metrics.
 TICK_SECONDS = 0.25
+#: Longest that the end of a worker waits for the record.
+RECORD_SECONDS = 5.0
 
 logger = logging.getLogger("bentocast.service")
 
@@ -30,14 +34,21 @@ logger = logging.getLogger("bentocast.service")
 class Life:
     """A worker and what runs beside it."""
 
-    def __init__(self, worker: Worker, metrics: Metrics) -> None:
+    def __init__(self, worker: Worker, metrics: Metrics, keeper: Keeper | None) -> None:
         self.worker, self.metrics = worker, metrics
+        self._keeper = keeper
         self._grpc: Any = None
-        self._ticking: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
     def of(
-        cls, settings: Settings, folder: Path, labels: dict[str, str], bento: str, schema: Callable[[], dict[str, Any]]
+        cls,
+        settings: Settings,
+        folder: Path,
+        labels: dict[str, str],
+        bento: str,
+        schema: Callable[[], dict[str, Any]],
+        record: RecordSettings | None,
     ) -> Life:
         """Load the model.
 
@@ -47,6 +58,7 @@ class Life:
             labels: of the model: its version and lineage.
             bento: tag of what is served.
             schema: BentoML's description of the service.
+            record: where the record is kept, if there is one.
 
         Raises:
             ModelError: a file is missing or damaged.
@@ -62,10 +74,13 @@ class Life:
         metrics = Metrics(served)
         worker = Worker.of(replace(served, watch=metrics.model.watch), settings)
         worker.schema = schema
-        return cls(worker, metrics)
+        keeper = Keeper(served, record) if record else None
+        if keeper is not None:
+            worker.keep, worker.put_actuals = keeper.keep, keeper.put_actuals
+        return cls(worker, metrics, keeper)
 
     async def start(self) -> None:
-        """Open gRPC, and begin to count."""
+        """Open gRPC and the record, and begin to count."""
         if self.worker.settings.grpc:
             from service.grpc_server import GrpcServer
             from service.protocols import grpc_bentoml, grpc_forecast, grpc_inference
@@ -73,7 +88,9 @@ class Life:
             services = (grpc_inference.SERVICE, grpc_forecast.SERVICE, grpc_bentoml.SERVICE)
             self._grpc = GrpcServer(self.worker, self.metrics, services)
             await self._grpc.start()
-        self._ticking = asyncio.create_task(self._tick())
+        self._tasks = [asyncio.create_task(self._tick())]
+        if self._keeper is not None:
+            self._tasks.append(asyncio.create_task(self._keeper.open()))
 
     async def drain(self) -> None:
         """Say to all who ask that this worker is about to end; whoever asks for a forecast still gets it."""
@@ -86,10 +103,12 @@ class Life:
         """End what `start` began."""
         if self._grpc is not None:
             await self._grpc.stop(self.worker.settings.deadline_seconds)
-        if self._ticking is not None:
-            self._ticking.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._ticking
+                await task
+        if self._keeper is not None:
+            await self._keeper.close(RECORD_SECONDS)
         self.metrics.tick()
         self.worker.engine.close()
 
@@ -105,3 +124,5 @@ class Life:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self.metrics.tick()
+            if self._keeper is not None:
+                self._keeper.tick()

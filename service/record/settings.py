@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
+from data import durations
+from data.errors import ConfigError
 from data.params import Section
 from service.record.address import Address
 
@@ -42,3 +45,21 @@ class RecordSettings(Section):
     def address(self) -> Address:
         """The URL, ready to use and to show."""
         return Address.parse(self.url.get_secret_value())
+
+
+def of(url: SecretStr | None, home: Path, retention: str) -> RecordSettings:
+    """Settings by what an operator says.
+
+    Args:
+        url: of the database; a file in `home` if there is none.
+        home: BentoML's.
+        retention: a duration, such as `90d`.
+
+    Raises:
+        ConfigError: the URL or the duration cannot be followed.
+    """
+    try:
+        seconds = durations.seconds(retention)
+    except ValueError as err:
+        raise ConfigError(f"BENTOCAST_RECORD_RETENTION: {err}") from err
+    return RecordSettings(url=url or SecretStr(f"sqlite:///{home / 'record.db'}"), retention_seconds=seconds)

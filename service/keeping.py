@@ -1,0 +1,134 @@
+"""What goes from the service into the record, and what the record says of itself into the metrics.
+
+The record is opened in a thread while the service answers already: its library takes as long to import as
+half of the worker. What is forecast until then waits here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import secrets
+import time
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+
+from data.errors import BentocastError
+from service.forecasting import Answer
+from service.histories import Question
+from service.record import ForecastEntry, Recorder, RecordSettings, RecordStats, RecordUnavailableError
+from service.served import Served
+
+#: Forecasts kept until the record is open.
+MOST_WAITING = 10_000
+
+logger = logging.getLogger("bentocast.service")
+
+
+class Keeper:
+    """Keeps a worker's forecasts and actual values.
+
+    Args:
+        served: the model.
+        settings: of the record.
+        registry: where the metrics are kept.
+    """
+
+    def __init__(self, served: Served, settings: RecordSettings, registry: CollectorRegistry = REGISTRY) -> None:
+        self._served, self._settings = served, settings
+        self._step_seconds = served.forecaster.card.declaration.series.step_seconds
+        self._recorder: Recorder | None = None
+        self._waiting: deque[ForecastEntry] = deque(maxlen=MOST_WAITING)
+        self._requests = map("{}-{:x}".format, itertools.repeat(secrets.token_hex(4)), itertools.count())
+        self._metrics = RecordMetrics(registry)
+
+    async def open(self) -> None:
+        """Open the record; one that cannot be opened is told of in the log and the metrics, and forecasts go on."""
+        try:
+            recorder = await asyncio.to_thread(Recorder.open, self._settings)
+        except BentocastError as err:
+            logger.error("the record is not kept: %s", err.message)  # noqa: TRY400 - the message says it all
+            self._metrics.unopened()
+            return
+        recorder.put_many(list(self._waiting))
+        self._recorder = recorder
+        self._waiting.clear()
+
+    def keep(self, question: Question, answer: Answer) -> None:
+        """Hand over the forecasts of one request; costs a few microseconds a series."""
+        served, now, request = self._served, time.time(), next(self._requests)
+        origins = answer.starts - np.timedelta64(self._step_seconds, "s")
+        entries = [
+            ForecastEntry(
+                request,
+                name,
+                served.model,
+                served.model_version,
+                served.bento,
+                now,
+                origins[place],
+                self._step_seconds,
+                answer.mean[place],
+                dict(zip(answer.levels, answer.quantiles[:, place], strict=True)),
+            )
+            for place, name in enumerate(question.names)
+        ]
+        if self._recorder is None:
+            self._waiting.extend(entries)
+        else:
+            self._recorder.put_many(entries)
+
+    async def put_actuals(self, series: list[str], times: NDArray[np.datetime64], values: NDArray[np.float64]) -> int:
+        """Wait until actual values are on disk.
+
+        Raises:
+            RecordUnavailableError: the record is not open yet, or does not take them.
+        """
+        if self._recorder is None:
+            raise RecordUnavailableError("the record is not open: send them again", retry_after_seconds=1)
+        return await self._recorder.put_actuals(series, times, values)
+
+    def tick(self) -> None:
+        """Bring the record's counters to the page of metrics."""
+        if self._recorder is not None:
+            self._metrics.tell(self._recorder.stats())
+
+    async def close(self, timeout_seconds: float) -> None:
+        """Write what waits."""
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.close, timeout_seconds)
+            self.tick()
+
+
+class RecordMetrics:
+    """How the record fares."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._last = RecordStats(0, 0, 0, 0, 0.0, healthy=True)
+        self._written = Counter("record_forecasts_written_total", "Forecasts on disk", registry=registry)
+        self._dropped = Counter("record_forecasts_dropped_total", "Forecasts that were not kept", registry=registry)
+        self._failed = Counter("record_failed_writes_total", "Attempts that failed", registry=registry)
+        self._queued = Gauge(
+            "record_forecasts_queued", "Forecasts that wait", registry=registry, multiprocess_mode="livesum"
+        )
+        self._healthy = Gauge(
+            "record_healthy", "1 if the database takes what is written", registry=registry, multiprocess_mode="livemin"
+        )
+        self._healthy.set(1)
+
+    def unopened(self) -> None:
+        """The record could not be opened."""
+        self._healthy.set(0)
+
+    def tell(self, stats: RecordStats) -> None:
+        """Add what is new."""
+        last, self._last = self._last, stats
+        self._written.inc(stats.written - last.written)
+        self._dropped.inc(stats.dropped - last.dropped)
+        self._failed.inc(stats.failed_writes - last.failed_writes)
+        self._queued.set(stats.queued)
+        self._healthy.set(float(stats.healthy))
