@@ -17,29 +17,21 @@ serving), which agree to the last bit.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data import calendar, durations, windows
-from data.errors import ConfigError, DataError
-from data.matching import Matcher
+from data import calendar, windows
+from data.declaration import Declaration
+from data.errors import DataError
 from data.panel import Panel
-from data.params import CalendarName, Features, MatchedMeans, Section, Series
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 #: The scale's floor, as a share of the panel's average size of the target.
 FLOOR_SHARE = 1e-3
-
-
-class Declaration(Section):
-    """All that the features depend on: the shape of the series and the list of features."""
-
-    series: Series
-    features: Features
 
 
 class Column(NamedTuple):
@@ -84,14 +76,15 @@ class Design:
         self.floor = floor
         features = declaration.features
         self.horizon = features.horizon
-        self.scale_steps = self._steps("scale", features.scale)
-        self.means = [self._steps("moving_averages", window) for window in features.moving_averages]
-        self.spreads = [self._spread_steps(window) for window in features.rolling_spread]
-        self.seasonal_lags = [self._known_lag("seasonal_lags", season) for season in features.seasonal_lags]
+        self.scale_steps = declaration.steps("scale", features.scale)
+        self.means = [declaration.steps("moving_averages", window) for window in features.moving_averages]
+        self.spreads = [declaration.spread_steps(window) for window in features.rolling_spread]
+        self.seasonal_lags = [declaration.known_lag("seasonal_lags", season) for season in features.seasonal_lags]
         self.seasonal_means = [
-            (self._known_lag("seasonal_means", season), count) for season, count in features.seasonal_means.items()
+            (declaration.known_lag("seasonal_means", season), count)
+            for season, count in features.seasonal_means.items()
         ]
-        self.matcher = self._matcher(features.matched_means) if features.matched_means else None
+        self.matcher = declaration.matcher()
 
     @cached_property
     def context(self) -> int:
@@ -104,14 +97,13 @@ class Design:
     @cached_property
     def future(self) -> tuple[str, ...]:
         """Covariates that must be known over the horizon."""
-        used = self.declaration.features.covariates == "use"
-        return self.declaration.series.covariates.future if used else ()
+        return self.declaration.used.future
 
     @cached_property
     def past(self) -> tuple[str, ...]:
         """Covariates whose history is looked at: all declared `past`, and the one that values are matched on."""
         matched = (self.matcher.match,) if self.matcher and self.matcher.match in self.future else ()
-        return self._latest + matched
+        return self.declaration.used.past + matched
 
     @cached_property
     def origin_columns(self) -> tuple[str, ...]:
@@ -133,7 +125,7 @@ class Design:
         return (
             Column("step", "ahead", "counted from the origin"),
             *(Column(name, "origin", "history up to the origin") for name in self.origin_columns[1:]),
-            *(Column(f"past_{name}", "origin", "its value at the origin") for name in self._latest),
+            *(Column(f"past_{name}", "origin", "its value at the origin") for name in self.declaration.used.past),
             *(Column(f"seasonal_lag_{lag}", "ahead", season) for lag in features.seasonal_lags),
             *(Column(f"seasonal_mean_{lag}_x{n}", "ahead", season) for lag, n in features.seasonal_means.items()),
             *(Column(f"matched_mean_{n}", "ahead", season) for n in (self.matcher.counts if self.matcher else ())),
@@ -204,7 +196,7 @@ class Design:
             next(out)[:] = (values / scale)[:, None]
         for values in known[levels:]:
             next(out)[:] = values[:, None]
-        for name in self._latest:
+        for name in self.declaration.used.past:
             next(out)[:] = panel.covariates[name][origins][:, None]
         target = origins[:, None] + ahead
         for lag in self.seasonal_lags:
@@ -258,61 +250,3 @@ class Design:
         """Rows of a panel to forecast from: observed, enough history before, the whole horizon after."""
         left = np.repeat(panel.lengths, panel.lengths) - 1 - panel.age
         return np.flatnonzero((panel.age >= self.context - 1) & (left >= self.horizon) & panel.observed)
-
-    @cached_property
-    def _latest(self) -> tuple[str, ...]:
-        used = self.declaration.features.covariates == "use"
-        return self.declaration.series.covariates.past if used else ()
-
-    def _matcher(self, declared: MatchedMeans) -> Matcher:
-        choices = [*self.future, *get_args(CalendarName)]
-        if declared.match not in choices:
-            raise ConfigError(
-                f"params.yaml: features.matched_means.match: got {declared.match!r}, which is not known at the target's "
-                f"time, wanted one of {', '.join(choices)}",
-                param="features.matched_means.match",
-            )
-        season = self._known_lag("matched_means.season", declared.season)
-        lookback = self._steps("matched_means.lookback", declared.lookback)
-        if lookback < season:
-            raise ConfigError(
-                f"params.yaml: features.matched_means.lookback: got {declared.lookback!r}, in which there is nothing a "
-                f"season ({declared.season}) back, wanted {declared.season!r} or longer",
-                param="features.matched_means.lookback",
-            )
-        return Matcher(
-            match=declared.match,
-            season=season,
-            lookback=lookback,
-            counts=declared.counts,
-            ratios=tuple(self._steps("matched_means.ratios", window) for window in declared.ratios),
-            ratio_count=declared.ratio_count,
-        )
-
-    def _steps(self, key: str, duration: str) -> int:
-        try:
-            return durations.steps(duration, self.declaration.series.frequency)
-        except ValueError as err:
-            raise ConfigError(f"params.yaml: features.{key}: {err}", param=f"features.{key}") from err
-
-    def _spread_steps(self, window: str) -> int:
-        steps = self._steps("rolling_spread", window)
-        if steps < 2:
-            raise ConfigError(
-                f"params.yaml: features.rolling_spread: got {window!r}, which is one step of the series, "
-                "wanted a window of two steps or more",
-                param="features.rolling_spread",
-            )
-        return steps
-
-    def _known_lag(self, key: str, season: str) -> int:
-        steps = self._steps(key, season)
-        if steps < self.horizon:
-            longest = durations.name(self.horizon * self.declaration.series.step_seconds)
-            raise ConfigError(
-                f"params.yaml: features.{key}: got {season!r}, which is {steps} steps, with a horizon of {self.horizon}: "
-                f"at step {steps + 1} its value is not known at the origin, wanted {longest!r} or longer, "
-                "or a shorter horizon",
-                param=f"features.{key}",
-            )
-        return steps

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, RootModel, ValidationError, model_validator
 
 from data import atomic
+from data.declaration import Declaration
 from data.errors import ConfigError, ModelError, RequestError
-from data.features import Declaration, Design, Rows
+from data.features import Design, Rows
 from data.panel import Panel
 from data.params import Section
 

@@ -29,7 +29,8 @@ SERIES = 1_000
 
 def ours(values: np.ndarray, offsets: np.ndarray) -> Callable[[], object]:
     """Five moving averages and five lags by `data.features`."""
-    from data.features import Declaration, Design
+    from data.declaration import Declaration
+    from data.features import Design
     from data.panel import Panel
     from data.params import Features, Series
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from data import durations
-from data.features import Declaration, Design
+from data.declaration import Declaration
+from data.features import Design
 from data.panel import Panel
 from data.params import CalendarName
 

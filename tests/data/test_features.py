@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.declaration import Declaration
 from data.errors import ConfigError, DataError
-from data.features import Declaration, Design, scale_floor
+from data.features import Design, scale_floor
 from data.matching import RATIO_FLOOR
 from data.panel import Panel
 from tests.data import drawn, project

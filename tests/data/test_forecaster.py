@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from data import forecaster
+from data.declaration import Declaration
 from data.errors import ModelError, RequestError
-from data.features import Declaration, Design
+from data.features import Design
 from data.forecaster import (
     CARD_FILE,
     EXAMPLES_FILE,
