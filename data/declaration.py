@@ -99,4 +99,5 @@ class Declaration(Section):
             counts=declared.counts,
             ratios=tuple(self.steps("matched_means.ratios", window) for window in declared.ratios),
             ratio_count=declared.ratio_count,
+            horizon=self.features.horizon,
         )
