@@ -161,7 +161,10 @@ def main() -> None:
     if asked.contender:
         contender(asked.contender, asked.series)
         return
+    from tests.bench_serving import serving
+
     features(asked.rounds)
+    serving(asked.rounds)
     pipeline()
 
 
