@@ -27,7 +27,8 @@ def ingest(config: Params, _: argparse.Namespace) -> None:
 def features(config: Params, _: argparse.Namespace) -> None:
     """Compute everything known at each origin: writes out/features.parquet."""
     from data import frame
-    from data.features import Declaration, Design, scale_floor
+    from data.declaration import Declaration
+    from data.features import Design, scale_floor
 
     panel = frame.read(store.SERIES, config.series.step_seconds)
     design = Design(Declaration(series=config.series, features=config.features), scale_floor(panel))

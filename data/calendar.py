@@ -15,8 +15,10 @@ from data.params import CalendarName
 Times = NDArray[np.datetime64]
 Integers = NDArray[np.int64]
 
+HOUR, DAY, WEEK = 3_600, 86_400, 604_800
 #: 1970-01-01 was a Thursday; Monday is day 0.
 _EPOCH_WEEKDAY = 3
+_SECONDS = np.dtype("datetime64[s]")
 
 
 def compute(name: CalendarName, times: Times) -> Integers:
@@ -30,35 +32,28 @@ def compute(name: CalendarName, times: Times) -> Integers:
     Returns:
         Integers of the same shape.
     """
-    return _FEATURES[name](times.astype("datetime64[s]"))
+    return _FEATURES[name](times.astype(_SECONDS, copy=False))
 
 
-def _since(times: Times, unit: str) -> NDArray[np.timedelta64]:
-    """Time since the last turn of a unit (day, month or year)."""
-    return np.asarray(times - times.astype(f"datetime64[{unit}]").astype(times.dtype))
+def _since_monday(times: Times) -> Integers:
+    """Seconds since some Monday at midnight; below zero before 1970, where // and % round down too."""
+    return times.view(np.int64) + _EPOCH_WEEKDAY * DAY
 
 
 def _days_since(times: Times, unit: str) -> Integers:
-    return _since(times, unit) // np.timedelta64(1, "D")
-
-
-def _day_of_week(times: Times) -> Integers:
-    days = times.astype("datetime64[D]").astype(np.int64)
-    return (days + _EPOCH_WEEKDAY) % 7
-
-
-def _hour(times: Times) -> Integers:
-    return _since(times, "D") // np.timedelta64(1, "h")
+    """Whole days since the last turn of a month or year."""
+    turn = times.astype(f"datetime64[{unit}]").astype(_SECONDS)
+    return (times.view(np.int64) - turn.view(np.int64)) // DAY
 
 
 _FEATURES: dict[CalendarName, Callable[[Times], Integers]] = {
-    "hour": _hour,
-    "minute_of_day": lambda times: _since(times, "D") // np.timedelta64(1, "m"),
-    "day_of_week": _day_of_week,
-    "hour_of_week": lambda times: 24 * _day_of_week(times) + _hour(times),
+    "hour": lambda times: times.view(np.int64) // HOUR % 24,
+    "minute_of_day": lambda times: times.view(np.int64) // 60 % 1_440,
+    "day_of_week": lambda times: _since_monday(times) // DAY % 7,
+    "hour_of_week": lambda times: _since_monday(times) // HOUR % 168,
     "day_of_month": lambda times: _days_since(times, "M") + 1,
     "day_of_year": lambda times: _days_since(times, "Y") + 1,
     "week_of_year": lambda times: _days_since(times, "Y") // 7 + 1,
     "month": lambda times: times.astype("datetime64[M]").astype(np.int64) % 12 + 1,
-    "is_weekend": lambda times: (_day_of_week(times) >= 5).astype(np.int64),
+    "is_weekend": lambda times: (_since_monday(times) % WEEK >= 5 * DAY).astype(np.int64),
 }

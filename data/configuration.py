@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from data import params
-from data.features import Declaration, Design
+from data.declaration import Declaration
+from data.features import Design
 from data.params import Params
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from data.declaration import Declaration
 from data.errors import DataError
-from data.features import Declaration, Design, scale_floor
+from data.features import Design, scale_floor
 from data.forecaster import Example
 from data.panel import Panel
 from data.params import Params

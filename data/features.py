@@ -10,36 +10,32 @@ Features in the target's unit are divided by the scale, the moving average of th
 the origin: one model fits small series, large series, and a series that grows.
 
 Training and serving both come through `Design.rows`. What it takes of the origin comes from
-`origin_table` (every row of a panel, for training) or `origin_rows` (the end of each history, for
-serving), which agree to the last bit.
+`origin_table` (every row of a panel, for training) or, without one, from `origin_rows` (the end of
+each history, for serving), which agree to the last bit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data import calendar, durations, windows
-from data.errors import ConfigError, DataError
-from data.matching import Matcher
+from data import calendar, windows
+from data.declaration import Declaration
+from data.endings import Endings
+from data.errors import DataError
 from data.panel import Panel
-from data.params import CalendarName, Features, MatchedMeans, Section, Series
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 #: The scale's floor, as a share of the panel's average size of the target.
 FLOOR_SHARE = 1e-3
-
-
-class Declaration(Section):
-    """All that the features depend on: the shape of the series and the list of features."""
-
-    series: Series
-    features: Features
+#: Origins worked on at a time: what is looked up for them stays in the processor's cache.
+BLOCK_ORIGINS = 64
 
 
 class Column(NamedTuple):
@@ -84,14 +80,26 @@ class Design:
         self.floor = floor
         features = declaration.features
         self.horizon = features.horizon
-        self.scale_steps = self._steps("scale", features.scale)
-        self.means = [self._steps("moving_averages", window) for window in features.moving_averages]
-        self.spreads = [self._spread_steps(window) for window in features.rolling_spread]
-        self.seasonal_lags = [self._known_lag("seasonal_lags", season) for season in features.seasonal_lags]
+        self.scale_steps = declaration.steps("scale", features.scale)
+        self.means = [declaration.steps("moving_averages", window) for window in features.moving_averages]
+        self.spreads = [declaration.spread_steps(window) for window in features.rolling_spread]
+        self.seasonal_lags = [declaration.known_lag("seasonal_lags", season) for season in features.seasonal_lags]
         self.seasonal_means = [
-            (self._known_lag("seasonal_means", season), count) for season, count in features.seasonal_means.items()
+            (declaration.known_lag("seasonal_means", season), count)
+            for season, count in features.seasonal_means.items()
         ]
-        self.matcher = self._matcher(features.matched_means) if features.matched_means else None
+        self.matcher = declaration.matcher()
+        self._ratios = self.matcher.ratios if self.matcher else ()
+        self._windows = (self.scale_steps, *self.means, *self._ratios), self.spreads, features.lags
+        self._endings = Endings(*self._windows)
+        self._scale = Endings([self.scale_steps])
+        means, columns = 1 + len(self.means), len(self.origin_columns)
+        levels = columns - len(self._ratios)
+        # Which of `origin_columns` each window belongs to: a ratio is made of a moving average.
+        self._order = np.array([*range(means), *range(levels, columns), *range(means, levels)], dtype=np.int64)
+        self._seasonal_lags = np.array(self.seasonal_lags, dtype=np.int64)
+        self._ahead = np.arange(1, self.horizon + 1)
+        self._ahead_seconds = (self._ahead * declaration.series.step_seconds).astype("timedelta64[s]")
 
     @cached_property
     def context(self) -> int:
@@ -104,14 +112,13 @@ class Design:
     @cached_property
     def future(self) -> tuple[str, ...]:
         """Covariates that must be known over the horizon."""
-        used = self.declaration.features.covariates == "use"
-        return self.declaration.series.covariates.future if used else ()
+        return self.declaration.used.future
 
     @cached_property
     def past(self) -> tuple[str, ...]:
         """Covariates whose history is looked at: all declared `past`, and the one that values are matched on."""
         matched = (self.matcher.match,) if self.matcher and self.matcher.match in self.future else ()
-        return self._latest + matched
+        return self.declaration.used.past + matched
 
     @cached_property
     def origin_columns(self) -> tuple[str, ...]:
@@ -133,7 +140,7 @@ class Design:
         return (
             Column("step", "ahead", "counted from the origin"),
             *(Column(name, "origin", "history up to the origin") for name in self.origin_columns[1:]),
-            *(Column(f"past_{name}", "origin", "its value at the origin") for name in self._latest),
+            *(Column(f"past_{name}", "origin", "its value at the origin") for name in self.declaration.used.past),
             *(Column(f"seasonal_lag_{lag}", "ahead", season) for lag in features.seasonal_lags),
             *(Column(f"seasonal_mean_{lag}_x{n}", "ahead", season) for lag, n in features.seasonal_means.items()),
             *(Column(f"matched_mean_{n}", "ahead", season) for n in (self.matcher.counts if self.matcher else ())),
@@ -153,76 +160,94 @@ class Design:
             Shape (origin columns, rows); NaN where a window or lag reaches before the series' start.
         """
         out = np.empty((len(self.origin_columns), panel.target.size))
-        rolling = 1 + len(self.means) + len(self.spreads)
-        windows.over_panel(
-            panel.target, panel.offsets, [self.scale_steps, *self.means], self.spreads, out=out[:rolling]
-        )
-        if not np.all(panel.target >= 0):
-            windows.over_panel(np.abs(panel.target), panel.offsets, [self.scale_steps], out=out[:1])
+        windows.fill([out[row] for row in self._order], panel.target, panel.offsets, *self._windows)
+        if panel.size is not panel.target:
+            windows.fill(list(out[:1]), panel.size, panel.offsets, [self.scale_steps])
         np.maximum(out[0], self.floor, out=out[0])
-        lags = self.declaration.features.lags
-        for row, lag in zip(out[rolling:], lags, strict=False):
-            row[lag - 1 :] = panel.target[: max(0, panel.target.size - lag + 1)]
-            row[windows.heads(panel.offsets, lag - 1)] = np.nan
-        if self.matcher:
-            out[rolling + len(lags) :] = self.matcher.ratio_table(panel, out[0])
+        if self.matcher and self._ratios:
+            ratios = out[-len(self._ratios) :]
+            ratios[:] = self.matcher.ratio_table(panel, ratios, out[0])
         return out
 
-    def origin_rows(self, panel: Panel, origins: Integers) -> Floats:
+    def origin_rows(self, panel: Panel, origins: Integers, expected: Floats | None = None) -> Floats:
         """The same numbers as `origin_table`, bit for bit, for chosen origins only.
 
         Args:
             panel: the histories.
             origins: shape (origins,), rows of the panel with `context - 1` rows of their series before them.
+            expected: `Matcher.expected`, if it was looked up already.
 
         Returns:
             Shape (origin columns, origins).
         """
-        scale = windows.at(np.abs(panel.target), origins, [self.scale_steps])
-        rolling = windows.at(panel.target, origins, self.means, self.spreads)
-        back = np.array(self.declaration.features.lags, dtype=np.int64)[:, None] - 1
-        scale = np.maximum(scale, self.floor)
-        ratios = [self.matcher.ratio_rows(panel, origins, scale[0])] if self.matcher else []
-        return np.concatenate([scale, rolling, panel.target[origins - back], *ratios])
+        known = np.empty((len(self._order), origins.size))
+        known[self._order] = self._endings.at(panel.target, origins)
+        if panel.size is not panel.target:
+            known[:1] = self._scale.at(panel.size, origins)
+        np.maximum(known[0], self.floor, out=known[0])
+        if self.matcher and self._ratios:
+            ratios = known[-len(self._ratios) :]
+            if expected is None:
+                expected = self.matcher.expected(panel, self.matcher.condition(panel), origins)
+            ratios[:] = self.matcher.ratio_rows(expected, ratios, known[0])
+        return known
 
-    def rows(self, panel: Panel, origins: Integers, known: Floats) -> Rows:
+    def rows(self, panel: Panel, origins: Integers, known: Floats | None = None) -> Rows:
         """Input rows of all steps from chosen origins.
 
         Args:
             panel: the series; covariates that are known ahead must reach `horizon` rows past each
                 origin, the target is not looked at past it.
             origins: shape (origins,), rows of the panel with `context - 1` rows of their series before them.
-            known: shape (origin columns, origins), from `origin_table` or `origin_rows`.
+            known: shape (origin columns, origins), from `origin_table`; looked up where there is no table.
         """
-        scale = known[0]
-        ahead = np.arange(1, self.horizon + 1)
-        inputs = np.empty((len(self.columns), origins.size, self.horizon), dtype=np.float32)
-        out = iter(inputs)
-        next(out)[:] = ahead
-        levels = known.shape[0] - (len(self.matcher.ratios) if self.matcher else 0)
-        for values in known[1:levels]:
-            next(out)[:] = (values / scale)[:, None]
-        for values in known[levels:]:
-            next(out)[:] = values[:, None]
-        for name in self._latest:
-            next(out)[:] = panel.covariates[name][origins][:, None]
-        target = origins[:, None] + ahead
-        for lag in self.seasonal_lags:
-            next(out)[:] = panel.target[target - lag] / scale[:, None]
+        inputs = np.empty((origins.size, self.horizon, len(self.columns)), dtype=np.float32)
+        scale = np.empty(origins.size)
+        condition = self.matcher.condition(panel) if self.matcher else None
+        for start in range(0, origins.size, BLOCK_ORIGINS):
+            block = slice(start, start + BLOCK_ORIGINS)
+            at, matched = self._looked_up(panel, condition, origins[block], None if known is None else known[:, block])
+            scale[block] = at[0]
+            column = 0
+            for group in self._groups(panel, origins[block], at, matched):
+                inputs[block, :, column : column + group.shape[-1]] = group
+                column += group.shape[-1]
+        return Rows(inputs.reshape(-1, len(self.columns)), scale)
+
+    def _looked_up(
+        self, panel: Panel, condition: Floats | None, origins: Integers, known: Floats | None
+    ) -> tuple[Floats, Floats]:
+        """What is known at some origins, and the matched means of the steps ahead."""
+        if self.matcher is None or condition is None:
+            known = self.origin_rows(panel, origins) if known is None else known
+            return known, np.empty((0, origins.size, self.horizon))
+        if known is not None:
+            return known, self.matcher.ahead(panel, condition, origins)
+        matched, expected = self.matcher.around(panel, condition, origins)
+        return self.origin_rows(panel, origins, expected), matched
+
+    def _groups(self, panel: Panel, origins: Integers, known: Floats, matched: Floats) -> Iterator[Floats | Integers]:
+        """The model's input columns in order, some at a time, each of a shape that fits (origins, horizon, some)."""
+        scale, ratios = known[0], len(known) - len(self._ratios)
+        yield self._ahead[:, None]
+        yield (known[1:ratios] / scale).T[:, None]
+        yield known[ratios:].T[:, None]
+        for name in self.declaration.used.past:
+            yield panel.covariates[name].take(origins)[:, None, None]
+        scale = scale[:, None, None]
+        target = origins[:, None] + self._ahead
+        yield panel.target.take(target[..., None] - self._seasonal_lags) / scale
         for lag, count in self.seasonal_means:
-            total = panel.target[target - lag]
+            total = panel.target.take(target - lag)
             for turn in range(2, count + 1):
-                total = total + panel.target[target - turn * lag]
-            next(out)[:] = total / count / scale[:, None]
-        if self.matcher:
-            for values in self.matcher.at(panel, target):
-                next(out)[:] = values / scale[:, None]
-        times = panel.times[origins][:, None] + (ahead * panel.step_seconds).astype("timedelta64[s]")
-        for name in self.declaration.features.calendar:
-            next(out)[:] = calendar.compute(name, times)
+                total += panel.target.take(target - turn * lag)
+            yield (total / count)[..., None] / scale
+        yield matched.transpose(1, 2, 0) / scale
+        times = panel.times_at(origins)[:, None] + self._ahead_seconds
+        for feature in self.declaration.features.calendar:
+            yield calendar.compute(feature, times)[..., None]
         for name in self.future:
-            next(out)[:] = panel.covariates[name][target]
-        return Rows(np.ascontiguousarray(inputs.reshape(len(self.columns), -1).T), scale)
+            yield panel.covariates[name].take(target)[..., None]
 
     def check_lengths(self, panel: Panel) -> None:
         """See that every series has room for the features and the horizon.
@@ -258,61 +283,3 @@ class Design:
         """Rows of a panel to forecast from: observed, enough history before, the whole horizon after."""
         left = np.repeat(panel.lengths, panel.lengths) - 1 - panel.age
         return np.flatnonzero((panel.age >= self.context - 1) & (left >= self.horizon) & panel.observed)
-
-    @cached_property
-    def _latest(self) -> tuple[str, ...]:
-        used = self.declaration.features.covariates == "use"
-        return self.declaration.series.covariates.past if used else ()
-
-    def _matcher(self, declared: MatchedMeans) -> Matcher:
-        choices = [*self.future, *get_args(CalendarName)]
-        if declared.match not in choices:
-            raise ConfigError(
-                f"params.yaml: features.matched_means.match: got {declared.match!r}, which is not known at the target's "
-                f"time, wanted one of {', '.join(choices)}",
-                param="features.matched_means.match",
-            )
-        season = self._known_lag("matched_means.season", declared.season)
-        lookback = self._steps("matched_means.lookback", declared.lookback)
-        if lookback < season:
-            raise ConfigError(
-                f"params.yaml: features.matched_means.lookback: got {declared.lookback!r}, in which there is nothing a "
-                f"season ({declared.season}) back, wanted {declared.season!r} or longer",
-                param="features.matched_means.lookback",
-            )
-        return Matcher(
-            match=declared.match,
-            season=season,
-            lookback=lookback,
-            counts=declared.counts,
-            ratios=tuple(self._steps("matched_means.ratios", window) for window in declared.ratios),
-            ratio_count=declared.ratio_count,
-        )
-
-    def _steps(self, key: str, duration: str) -> int:
-        try:
-            return durations.steps(duration, self.declaration.series.frequency)
-        except ValueError as err:
-            raise ConfigError(f"params.yaml: features.{key}: {err}", param=f"features.{key}") from err
-
-    def _spread_steps(self, window: str) -> int:
-        steps = self._steps("rolling_spread", window)
-        if steps < 2:
-            raise ConfigError(
-                f"params.yaml: features.rolling_spread: got {window!r}, which is one step of the series, "
-                "wanted a window of two steps or more",
-                param="features.rolling_spread",
-            )
-        return steps
-
-    def _known_lag(self, key: str, season: str) -> int:
-        steps = self._steps(key, season)
-        if steps < self.horizon:
-            longest = durations.name(self.horizon * self.declaration.series.step_seconds)
-            raise ConfigError(
-                f"params.yaml: features.{key}: got {season!r}, which is {steps} steps, with a horizon of {self.horizon}: "
-                f"at step {steps + 1} its value is not known at the origin, wanted {longest!r} or longer, "
-                "or a shorter horizon",
-                param=f"features.{key}",
-            )
-        return steps

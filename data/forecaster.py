@@ -6,6 +6,8 @@ scikit-learn is needed to load it. `examples.json` may lie beside them: requests
 
 from __future__ import annotations
 
+import bisect
+import functools
 import hashlib
 import itertools
 from collections.abc import Sequence
@@ -18,8 +20,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, RootModel, ValidationError, model_validator
 
 from data import atomic
+from data.declaration import Declaration
 from data.errors import ConfigError, ModelError, RequestError
-from data.features import Declaration, Design, Rows
+from data.features import Design, Rows
 from data.panel import Panel
 from data.params import Section
 
@@ -35,6 +38,8 @@ CARD_FILE = "forecaster.json"
 EXAMPLES_FILE = "examples.json"
 #: Where MLflow puts files that it keeps next to a model.
 EXTRA = "extra_files"
+#: How many choices of levels have their quantiles kept ready: clients make the choice, so there is a bound.
+LEVELS_KEPT = 256
 #: Smallest spread, in units of the scale: an error is never taken to be impossible.
 SPREAD_FLOOR = 0.01
 
@@ -68,7 +73,23 @@ class Calibration(Section):
                 f"quantile {level} is outside what was calibrated, wanted {self.levels[0]} to {self.levels[-1]}",
                 param="options.quantiles",
             )
-        return np.array([np.interp(level, self.levels, row) for row in self.quantiles])
+        low = bisect.bisect_right(self.levels, level) - 1
+        over = level - self.levels[low]
+        if over == 0:
+            return np.asarray(self._columns[low])
+        slope = (self._columns[low + 1] - self._columns[low]) / (self.levels[low + 1] - self.levels[low])
+        return np.asarray(slope * over + self._columns[low])
+
+    def rows(self, levels: tuple[float, ...]) -> Floats:
+        """Shape (levels, steps): the quantile of each step at some levels, see `at`."""
+        return np.array([self.at(level) for level in levels]).reshape(len(levels), len(self.quantiles))
+
+    @functools.cached_property
+    def _columns(self) -> Floats:
+        """Shape (levels, steps), read-only, since `at` gives its rows away."""
+        columns = np.array(self.quantiles).T
+        columns.flags.writeable = False
+        return columns
 
 
 class Bins(Section):
@@ -146,6 +167,7 @@ class Forecaster:
         self.examples = examples
         self.design = Design(card.declaration, card.scale_floor)
         self._session = session
+        self._rows = functools.lru_cache(maxsize=LEVELS_KEPT)(card.calibration.rows)
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1) -> Forecaster:
@@ -169,9 +191,8 @@ class Forecaster:
         Args:
             panel: histories, with the covariates known ahead reaching past each origin.
             origins: shape (origins,), rows of the panel (see `Design.rows`).
-            known: what is known at the origins, if a table of it was made already.
+            known: what is known at the origins, if there is a table of it (see `Design.origin_table`).
         """
-        known = self.design.origin_rows(panel, origins) if known is None else known
         return self.scaled(self.design.rows(panel, origins, known))
 
     def scaled(self, rows: Rows) -> Forecast:
@@ -195,12 +216,15 @@ class Forecaster:
         Raises:
             RequestError: the level lies outside the calibrated range.
         """
-        return self._clipped(forecast.point + forecast.spread * self.card.calibration.at(level))
+        return np.asarray(self.quantiles(forecast, (level,))[0])
 
-    def quantiles(self, forecast: Forecast, levels: tuple[float, ...]) -> Floats:
-        """Shape (levels, origins, horizon)."""
-        made = [self.quantile(forecast, level) for level in levels]
-        return np.array(made).reshape(len(levels), *forecast.point.shape)
+    def quantiles(self, forecast: Forecast, levels: Sequence[float]) -> Floats:
+        """Shape (levels, origins, horizon): quantiles of a forecast, in the order asked for.
+
+        Raises:
+            RequestError: a level lies outside the calibrated range.
+        """
+        return self._clipped(forecast.point + forecast.spread * self._rows(tuple(levels))[:, None])
 
     def _clipped(self, values: Floats) -> Floats:
         return np.maximum(values, 0.0) if self.card.declaration.series.nonnegative else values

@@ -7,14 +7,17 @@ expected of them (a ratio) says how unusual today is.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data import calendar, windows
+from data.endings import Endings
 from data.panel import Panel
 from data.params import CalendarName
 
@@ -23,8 +26,70 @@ Integers = NDArray[np.int64]
 
 #: Added to both sides of a ratio of levels, as a share of the scale, so that a quiet hour does not blow it up.
 RATIO_FLOOR = 0.02
-#: Rows of a panel whose matches are looked up at a time, to bound memory.
-BLOCK_ROWS = 1 << 18
+#: Rows of a panel whose matches are looked up at a time, so that they stay in the processor's cache.
+BLOCK_ROWS = 2_048
+#: Columns from which adding up row after row is faster than NumPy's own loop, which walks down the columns.
+WIDE = 256
+
+
+class Lookback:
+    """The rows one, two, ... seasons before some rows, and means over the newest of them that match.
+
+    Args:
+        season: steps between the rows that are compared.
+        lookback: steps that are searched, a multiple of `season`.
+        steps: the rows to compute for, counted from an origin.
+        counts: how many matches each mean takes; fewer where the lookback has fewer.
+    """
+
+    def __init__(self, season: int, lookback: int, steps: Integers, counts: Sequence[int]) -> None:
+        self._steps = steps.size
+        self._back = np.arange(0, lookback + 1, season)
+        self._looked = (steps[:, None] - self._back).ravel()
+        self._counts = np.array(counts, dtype=np.int64)[:, None]
+        self._rank = np.arange(min(max(counts), lookback // season))[:, None]
+        self._last = np.minimum(counts, self._rank.size) - 1
+        # No match at all gives no mean; where there are some, but fewer than wanted, nothing is added.
+        self._missing = np.where(self._rank == 0, np.nan, 0.0)
+
+    def means(self, values: Floats, condition: Floats, origins: Integers, ages: Integers | None = None) -> Floats:
+        """Mean of the newest `count` matches before each row.
+
+        Args:
+            values: shape (n,), all series one after another; at the rows themselves they are not looked at.
+            condition: shape (n,), equal where two rows match; it must reach each of the rows.
+            origins: shape (origins,).
+            ages: shape (origins,), how many rows of its series stand before each origin, where they may be fewer than
+                the lookback; for the one step 0.
+
+        Returns:
+            Shape (counts, origins, steps); NaN where nothing matches.
+        """
+        looked = origins[:, None] + self._looked
+        # Rows before the first one of all are in no series: what is taken for them is masked by the ages.
+        kinds = condition.take(looked, mode="clip").reshape(-1, self._back.size)
+        match = kinds == kinds[:, :1]
+        match[:, 0] = False
+        if ages is not None:
+            match &= self._back <= ages[:, None]
+        places = match.ravel().nonzero()[0]
+        if not places.size:
+            return np.full((self._counts.size, origins.size, self._steps), np.nan)
+        begins = places.searchsorted(np.arange(0, match.size + 1, self._back.size))
+        found = begins[1:] - begins[:-1]
+        newest = looked.take(places.take(begins[:-1] + self._rank, mode="clip"))
+        totals = running(np.where(self._rank < found, values.take(newest), self._missing))
+        means = totals.take(self._last, axis=0) / np.minimum(found, self._counts)
+        return np.asarray(means.reshape(-1, origins.size, self._steps))
+
+
+def running(values: Floats) -> Floats:
+    """Sums down the first axis, one row after another, so that the bits are the same for any width."""
+    if values.shape[1] < WIDE:
+        return np.add.accumulate(values, axis=0)
+    for upto, after in itertools.pairwise(values):
+        np.add(upto, after, out=after)
+    return values
 
 
 @dataclass(frozen=True)
@@ -38,6 +103,7 @@ class Matcher:
         counts: how many matches each mean takes.
         ratios: steps of the windows that the level is compared over.
         ratio_count: how many matches the expected level takes.
+        horizon: steps ahead that have matched means.
     """
 
     match: str
@@ -46,93 +112,91 @@ class Matcher:
     counts: tuple[int, ...]
     ratios: tuple[int, ...]
     ratio_count: int
+    horizon: int
 
     @property
     def context(self) -> int:
         """Values of the history that are looked at."""
         return self.lookback + max(self.ratios, default=0)
 
-    def at(self, panel: Panel, rows: Integers) -> Floats:
-        """Matched means of chosen rows, of any shape: shape (counts, *rows.shape)."""
-        return self._means(panel, self._condition(panel), rows, self.counts)
+    @property
+    def span(self) -> int:
+        """Rows up to the origin that the ratios look at."""
+        return max(self.ratios, default=0)
 
-    def ratio_table(self, panel: Panel, scale: Floats) -> Floats:
-        """Shape (ratios, rows): the ratios at every row; NaN where a window reaches before the series' start.
-
-        Args:
-            panel: the series.
-            scale: shape (rows,), in the target's unit.
-        """
-        condition = self._condition(panel)
-        expected = np.empty(panel.target.size)
-        for start in range(0, panel.target.size if self.ratios else 0, BLOCK_ROWS):
-            rows = np.arange(start, min(start + BLOCK_ROWS, panel.target.size))
-            expected[rows] = self._means(panel, condition, rows, (self.ratio_count,))[0]
-        above = windows.over_panel(panel.target, panel.offsets, self.ratios)
-        return _ratio(above, windows.over_panel(expected, panel.offsets, self.ratios), scale)
-
-    def ratio_rows(self, panel: Panel, origins: Integers, scale: Floats) -> Floats:
-        """Shape (ratios, origins): the same as `ratio_table`, bit for bit, at chosen rows.
-
-        Args:
-            panel: the series.
-            origins: rows with `context - 1` rows of their series before them.
-            scale: shape (origins,), in the target's unit.
-        """
-        span = max(self.ratios, default=1)
-        rows = origins[:, None] + np.arange(1 - span, 1)
-        expected = self._means(panel, self._condition(panel), rows, (self.ratio_count,))[0].ravel()
-        above = windows.at(panel.target, origins, self.ratios)
-        return _ratio(above, windows.at(expected, np.arange(1, origins.size + 1) * span - 1, self.ratios), scale)
-
-    def _condition(self, panel: Panel) -> Floats:
+    def condition(self, panel: Panel) -> Floats:
+        """Shape (rows,): equal where two rows match."""
         if self.match in panel.covariates:
             return panel.covariates[self.match]
         return calendar.compute(cast("CalendarName", self.match), panel.times).astype(np.float64)
 
-    def _means(self, panel: Panel, condition: Floats, rows: Integers, counts: Sequence[int]) -> Floats:
-        oldest = panel.offsets[:-1][panel.series[rows]]
-        return means(panel.target, condition, rows, oldest, season=self.season, lookback=self.lookback, counts=counts)
+    def ahead(self, panel: Panel, condition: Floats, origins: Integers) -> Floats:
+        """The matched means of the steps ahead: shape (counts, origins, horizon).
 
+        Args:
+            panel: the series.
+            condition: see `condition`.
+            origins: rows with `context - 1` rows of their series before them.
+        """
+        return self._ahead.means(panel.target, condition, origins)
 
-def means(
-    values: Floats,
-    condition: Floats,
-    rows: Integers,
-    oldest: Integers,
-    *,
-    season: int,
-    lookback: int,
-    counts: Sequence[int],
-) -> Floats:
-    """Mean of the newest `count` matches before each row, for several counts at once.
+    def expected(self, panel: Panel, condition: Floats, origins: Integers) -> Floats:
+        """The means that ratios take, of the rows up to each origin: shape (origins, span)."""
+        return np.asarray(self._upto.means(panel.target, condition, origins)[0])
 
-    Args:
-        values: shape (n,), all series one after another.
-        condition: shape (n,), equal where two rows match; it must reach each of `rows`.
-        rows: any shape, the rows to compute for; their own values are not looked at.
-        oldest: shape of `rows`, the first row of the series each one belongs to.
-        season: steps between the rows that are compared.
-        lookback: steps that are searched, a multiple of `season`.
-        counts: how many matches are averaged; fewer where the lookback has fewer.
+    def around(self, panel: Panel, condition: Floats, origins: Integers) -> tuple[Floats, Floats]:
+        """`ahead` and `expected`, bit for bit, looked up in one go."""
+        found = self._around.means(panel.target, condition, origins)
+        return found[:-1, :, self.span :], found[-1, :, : self.span]
 
-    Returns:
-        Shape (counts, *rows.shape); NaN where nothing matches.
-    """
-    wanted = condition[rows]
-    found = np.zeros(rows.shape, dtype=np.int64)
-    total = np.zeros((len(counts), *rows.shape))
-    for back in range(season, lookback + 1, season):
-        row = rows - back
-        inside = row >= oldest
-        row = np.where(inside, row, 0)
-        match = inside & (condition[row] == wanted)
-        value = values[row]
-        for place, count in enumerate(counts):
-            total[place] += np.where(match & (found < count), value, 0.0)
-        found += match
-    with np.errstate(invalid="ignore"):
-        return np.stack([part / np.minimum(found, count) for part, count in zip(total, counts, strict=True)])
+    def ratio_table(self, panel: Panel, above: Floats, scale: Floats) -> Floats:
+        """Shape (ratios, rows): the ratios at every row; NaN where a window reaches before the series' start.
+
+        Args:
+            panel: the series.
+            above: shape (ratios, rows), the target's moving averages over the windows.
+            scale: shape (rows,), in the target's unit.
+        """
+        condition = self.condition(panel)
+        expected = np.empty(panel.target.size)
+        for start in range(0, panel.target.size, BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            rows = np.arange(start, min(start + BLOCK_ROWS, panel.target.size))
+            expected[block] = self._own.means(panel.target, condition, rows, panel.age[block])[0, :, 0]
+        return _ratio(above, windows.over_panel(expected, panel.offsets, self.ratios), scale)
+
+    def ratio_rows(self, expected: Floats, above: Floats, scale: Floats) -> Floats:
+        """Shape (ratios, origins): the same as `ratio_table`, bit for bit, at chosen rows.
+
+        Args:
+            expected: shape (origins, span), see `expected`.
+            above: shape (ratios, origins), the target's moving averages over the windows.
+            scale: shape (origins,), in the target's unit.
+        """
+        return _ratio(above, self._endings.of(expected), scale)
+
+    def _lookback(self, first: int, last: int, *counts: int) -> Lookback:
+        return Lookback(self.season, self.lookback, np.arange(first, last + 1), counts)
+
+    @cached_property
+    def _ahead(self) -> Lookback:
+        return self._lookback(1, self.horizon, *self.counts)
+
+    @cached_property
+    def _upto(self) -> Lookback:
+        return self._lookback(1 - self.span, 0, self.ratio_count)
+
+    @cached_property
+    def _around(self) -> Lookback:
+        return self._lookback(1 - self.span, self.horizon, *self.counts, self.ratio_count)
+
+    @cached_property
+    def _own(self) -> Lookback:
+        return self._lookback(0, 0, self.ratio_count)
+
+    @cached_property
+    def _endings(self) -> Endings:
+        return Endings(self.ratios)
 
 
 def _ratio(above: Floats, below: Floats, scale: Floats) -> Floats:

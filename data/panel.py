@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Times = NDArray[np.datetime64]
 
+_SECONDS = np.dtype("timedelta64[s]")
+
 
 @dataclass(frozen=True, eq=False)
 class Panel:
@@ -62,6 +64,17 @@ class Panel:
         """Shape (rows,): the time of each row."""
         ages = (self.age * self.step_seconds).astype("timedelta64[s]")
         return np.asarray(self.starts[self.series] + ages)
+
+    @cached_property
+    def size(self) -> Floats:
+        """Shape (rows,): the target without its sign; the target itself where it is never negative."""
+        return np.abs(self.target) if np.count_nonzero(self.target < 0) else self.target
+
+    def times_at(self, rows: Integers) -> Times:
+        """The times of some rows, of any shape, without looking at the others."""
+        series = self.offsets.searchsorted(rows, side="right") - 1
+        seconds = (rows - self.offsets.take(series)) * self.step_seconds
+        return np.asarray(self.starts.take(series) + seconds.view(_SECONDS))
 
     def until(self, moment: np.datetime64) -> Panel:
         """The rows at or before a moment; series that begin later are left out."""

@@ -55,7 +55,7 @@ def answer(forecaster: Forecaster, questions: Sequence[Question]) -> tuple[list[
     panel, origins = _panel(forecaster, questions)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         # A value far from all others may become infinite in float32: the trees take it for a large one.
-        rows = forecaster.design.rows(panel, origins, forecaster.design.origin_rows(panel, origins))
+        rows = forecaster.design.rows(panel, origins)
         made = forecaster.scaled(rows)
         answers = _split(forecaster, questions, made)
     return answers, Pass(rows.inputs, made, rows.scale)

@@ -29,7 +29,8 @@ SERIES = 1_000
 
 def ours(values: np.ndarray, offsets: np.ndarray) -> Callable[[], object]:
     """Five moving averages and five lags by `data.features`."""
-    from data.features import Declaration, Design
+    from data.declaration import Declaration
+    from data.features import Design
     from data.panel import Panel
     from data.params import Features, Series
 
@@ -160,7 +161,10 @@ def main() -> None:
     if asked.contender:
         contender(asked.contender, asked.series)
         return
+    from tests.bench_serving import serving
+
     features(asked.rounds)
+    serving(asked.rounds)
     pipeline()
 
 

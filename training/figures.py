@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from data import ingest, schema
-from data.features import Declaration, Design, scale_floor
+from data.declaration import Declaration
+from data.features import Design, scale_floor
 from data.forecaster import Forecaster, save
 from data.params import Params, Series
 from data.sources import uci_bike_sharing

@@ -11,7 +11,8 @@ from typing import Any
 from tqdm import tqdm
 
 from data import atomic, command, durations, example, frame, store
-from data.features import Declaration, Design, scale_floor
+from data.declaration import Declaration
+from data.features import Design, scale_floor
 from data.forecaster import save
 from data.panel import Panel
 from data.params import Params

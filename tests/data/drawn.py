@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from data import durations
-from data.features import Declaration, Design
+from data.declaration import Declaration
+from data.features import Design
 from data.panel import Panel
 from data.params import CalendarName
 
@@ -20,6 +21,21 @@ Integers = NDArray[np.int64]
 #: Smallest scale of the drawn designs: far below some of the panels' values and far above others.
 FLOOR = 1e-6
 CALENDAR: tuple[CalendarName, ...] = get_args(CalendarName)
+#: Numbers for which neither a sum nor a square overflows.
+NUMBERS = st.floats(-1e100, 1e100)
+
+
+@st.composite
+def many_series(draw: st.DrawFn, numbers: st.SearchStrategy[float] = NUMBERS) -> tuple[Floats, Integers]:
+    """Values of some series one after another, and where each begins."""
+    series = draw(st.lists(st.lists(numbers, min_size=1, max_size=30), min_size=1, max_size=4))
+    values = np.array([value for part in series for value in part])
+    return values, np.cumsum([0, *map(len, series)])
+
+
+def age(offsets: Integers) -> Integers:
+    """Rows of the same series before each row."""
+    return np.concatenate([np.arange(size) for size in np.diff(offsets)])
 
 
 @st.composite

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from data import example
+from data.declaration import Declaration
 from data.errors import DataError
-from data.features import Declaration, Design, scale_floor
+from data.features import Design, scale_floor
 from data.panel import Panel
 from data.params import Params
 from tests.data import project

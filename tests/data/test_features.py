@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data import features
+from data.declaration import Declaration
 from data.errors import ConfigError, DataError
-from data.features import Declaration, Design, scale_floor
+from data.features import Design, scale_floor
 from data.matching import RATIO_FLOOR
 from data.panel import Panel
 from tests.data import drawn, project
@@ -52,6 +54,9 @@ def test_features_of_a_client_are_the_bits_of_training(data: st.DataObject) -> N
     wanted, got = design.rows(panel, origins, trained), design.rows(cut, ends, served)
     assert drawn.same_bits(got.inputs, wanted.inputs)
     assert drawn.same_bits(got.scale, wanted.scale)
+    asked = design.rows(cut, ends)
+    assert drawn.same_bits(asked.inputs, wanted.inputs)
+    assert drawn.same_bits(asked.scale, wanted.scale)
 
 
 @MANY
@@ -64,7 +69,7 @@ def test_features_do_not_depend_on_how_much_history_is_sent(data: st.DataObject)
     longer, later = drawn.asked(design, panel, origins, extra=data.draw(st.integers(1, 20)))
     least, most = design.origin_rows(cut, ends), design.origin_rows(longer, later)
     assert drawn.same_bits(most, least)
-    assert drawn.same_bits(design.rows(longer, later, most).inputs, design.rows(cut, ends, least).inputs)
+    assert drawn.same_bits(design.rows(longer, later).inputs, design.rows(cut, ends).inputs)
 
 
 @MANY
@@ -74,10 +79,10 @@ def test_features_do_not_depend_on_the_batch(data: st.DataObject) -> None:
     panel = data.draw(drawn.panels(design))
     origins = some(data, possible(design, panel))
     batch, ends = drawn.asked(design, panel, origins)
-    together = design.rows(batch, ends, design.origin_rows(batch, ends)).inputs
+    together = design.rows(batch, ends).inputs
     for place, origin in enumerate(origins):
         single, end = drawn.asked(design, panel, np.array([origin]))
-        alone = design.rows(single, end, design.origin_rows(single, end)).inputs
+        alone = design.rows(single, end).inputs
         assert drawn.same_bits(alone, together[place * design.horizon : (place + 1) * design.horizon])
 
 
@@ -104,14 +109,18 @@ def test_features_of_the_project_are_the_bits_of_training() -> None:
         observed=np.ones(6_000, dtype=np.bool_),
         covariates=covariates,
     )
-    origins = generator.permutation(design.origins(panel))[:50]
+    origins = generator.permutation(design.origins(panel))[: 2 * features.BLOCK_ORIGINS + 9]
     trained = design.origin_table(panel)[:, origins]
     cut, ends = drawn.asked(design, panel, origins)
     served = design.origin_rows(cut, ends)
-    inputs = design.rows(cut, ends, served).inputs
+    inputs = design.rows(cut, ends).inputs
     assert drawn.same_bits(served, trained)
     assert drawn.same_bits(inputs, design.rows(panel, origins, trained).inputs)
     assert np.isfinite(inputs).all()
+    for place in (0, features.BLOCK_ORIGINS, origins.size - 1):
+        single, end = drawn.asked(design, panel, origins[[place]])
+        own = slice(place * design.horizon, (place + 1) * design.horizon)
+        assert drawn.same_bits(design.rows(single, end).inputs, inputs[own])
 
 
 # Nothing from after the origin

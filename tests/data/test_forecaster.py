@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from data import forecaster
+from data.declaration import Declaration
 from data.errors import ModelError, RequestError
-from data.features import Declaration, Design
+from data.features import Design
 from data.forecaster import (
     CARD_FILE,
     EXAMPLES_FILE,
@@ -322,6 +323,30 @@ def test_quantile_is_the_calibrated_one_at_its_level(
     made = loaded.forecast(panel, loaded.design.origins(panel)[:20])
     wanted = made.point + made.spread * np.array(QUANTILES)[:, column]
     assert drawn.same_bits(loaded.quantile(made, level), wanted)
+
+
+@given(st.lists(st.floats(0.1, 0.9), max_size=5))
+def test_quantiles_are_each_levels_in_the_order_asked_for(
+    loaded: Forecaster, panel: Panel, levels: list[float]
+) -> None:
+    made = loaded.forecast(panel, loaded.design.origins(panel)[:3])
+    wanted = np.array([loaded.quantile(made, level) for level in levels]).reshape(len(levels), *made.point.shape)
+    for _ in range(2):
+        assert drawn.same_bits(loaded.quantiles(made, levels), wanted)
+
+
+@given(st.floats(0.1, 0.9))
+def test_calibration_lies_on_the_line_that_numpy_draws(level: float) -> None:
+    calibration = Calibration(levels=LEVELS, quantiles=QUANTILES)
+    wanted = np.array([np.interp(level, LEVELS, row) for row in QUANTILES])
+    np.testing.assert_allclose(calibration.at(level), wanted, rtol=1e-14)
+
+
+def test_calibration_of_one_level_knows_that_level() -> None:
+    calibration = Calibration(levels=(0.5,), quantiles=((1.0,), (2.0,)))
+    assert calibration.at(0.5).tolist() == [1.0, 2.0]
+    with pytest.raises(RequestError, match=r"wanted 0\.5 to 0\.5"):
+        calibration.at(0.6)
 
 
 def test_quantile_between_two_levels_is_on_the_line() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,22 @@ def test_rows_know_their_series_age_and_time(panel: Panel) -> None:
         for place, row in zip(panel.series, wanted, strict=True)
     ]
     assert panel.age.tolist() == ages
+
+
+@given(panels(), st.data())
+def test_times_of_chosen_rows_are_those_of_all(panel: Panel, data: st.DataObject) -> None:
+    rows = np.array(data.draw(st.lists(st.integers(0, panel.target.size - 1), max_size=6)), dtype=np.int64)
+    assert panel.times_at(rows).tolist() == panel.times[rows].tolist()
+    grid = np.stack([rows, rows[::-1]])
+    assert panel.times_at(grid).tolist() == panel.times[grid].tolist()
+
+
+def test_size_is_the_target_without_its_sign() -> None:
+    panel = Panel((), np.array([0]), np.array([], "datetime64[s]"), 60, np.array([]), np.array([], bool), {})
+    mixed = replace(panel, target=np.array([1.0, -2.0, np.nan, 0.0]))
+    assert mixed.size.tolist() == pytest.approx([1.0, 2.0, np.nan, 0.0], nan_ok=True)
+    positive = replace(panel, target=np.array([1.0, 2.0, np.nan, 0.0]))
+    assert positive.size is positive.target
 
 
 @settings(max_examples=200)

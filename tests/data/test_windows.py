@@ -13,23 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data import windows
-from tests.data.drawn import Floats, Integers, same_bits
+from tests.data.drawn import NUMBERS, Floats, Integers, age, many_series, same_bits
 
 MANY = settings(max_examples=60, deadline=None)
-#: Numbers for which neither a sum nor a square overflows.
-NUMBERS = st.floats(-1e100, 1e100)
-
-
-@st.composite
-def many_series(draw: st.DrawFn, numbers: st.SearchStrategy[float] = NUMBERS) -> tuple[Floats, Integers]:
-    """Values of some series one after another, and where each begins."""
-    series = draw(st.lists(st.lists(numbers, min_size=1, max_size=30), min_size=1, max_size=4))
-    values = np.array([value for part in series for value in part])
-    return values, np.cumsum([0, *map(len, series)])
-
-
-def age(offsets: Integers) -> Integers:
-    return np.concatenate([np.arange(size) for size in np.diff(offsets)])
 
 
 def rolled(values: Floats, offsets: Integers, length: int, how: Callable[[Floats], float] | str) -> Floats:
@@ -92,17 +78,6 @@ def test_spread_of_equal_values_is_zero_but_for_rounding() -> None:
 
 
 @MANY
-@given(many_series(), st.lists(st.integers(1, 40), max_size=4), st.lists(st.integers(2, 40), max_size=4))
-def test_chosen_rows_have_the_bits_of_the_whole_panel(
-    series: tuple[Floats, Integers], means: list[int], spreads: list[int]
-) -> None:
-    values, offsets = series
-    rows = np.flatnonzero(age(offsets) >= max([*means, *spreads], default=1) - 1)
-    wanted = windows.over_panel(values, offsets, means, spreads)[:, rows]
-    assert same_bits(windows.at(values, rows, means, spreads), wanted)
-
-
-@MANY
 @given(
     st.lists(NUMBERS, min_size=2, max_size=40),
     st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=40),
@@ -117,19 +92,18 @@ def test_windows_depend_on_their_content_alone(window: list[float], before: list
     assert np.isfinite(alone).all()
 
 
-def test_windows_that_cross_a_block_have_the_same_bits() -> None:
+def test_windows_that_cross_a_block_or_fall_to_two_threads_have_the_same_bits() -> None:
     generator = np.random.default_rng(0)
     edge = windows.BLOCK_ROWS
-    offsets = np.array([0, edge - 800, edge - 1, edge, 2 * edge + 5, 2 * edge + 300, 3 * edge])
-    values = generator.normal(size=3 * edge) * 10.0 ** generator.uniform(-12, 12, 3 * edge)
-    means, spreads = [1, 3, 24, 720], [2, 100, 513]
-    got = windows.over_panel(values, offsets, means, spreads)
+    offsets = np.array([0, edge - 800, edge - 1, edge, 2 * edge + 5, 2 * edge + 300, 9 * edge])
+    values = generator.normal(size=9 * edge) * 10.0 ** generator.uniform(-12, 12, 9 * edge)
+    means, spreads, lags = [1, 3, 24, 720], [2, 100, 513], [1, 900]
+    got = windows.over_panel(values, offsets, means, spreads, lags)
     for start, stop in itertools.pairwise(offsets):
-        alone = windows.over_panel(values[start:stop], np.array([0, stop - start]), means, spreads)
-        assert same_bits(got[:, start:stop], alone)
-    rows = np.arange(edge, 2 * edge)[age(offsets)[edge : 2 * edge] >= 719]
-    rows = np.concatenate([rows[:300], rows[-300:]])
-    assert same_bits(windows.at(values, rows, means, spreads), got[:, rows])
+        for first in range(start, stop, edge // 2):
+            part = slice(max(start, first - 899), min(stop, first + edge // 2))
+            alone = windows.over_panel(values[part], np.array([0, part.stop - part.start]), means, spreads, lags)
+            assert same_bits(got[:, first : part.stop], alone[:, first - part.start :])
 
 
 def test_windows_longer_than_a_block_agree_with_pandas() -> None:
@@ -140,20 +114,48 @@ def test_windows_longer_than_a_block_agree_with_pandas() -> None:
     np.testing.assert_allclose(got, wanted, atol=1e-12)
 
 
+# Lags
+
+
+@MANY
+@given(many_series(), st.lists(st.integers(1, 40), min_size=1, max_size=3))
+def test_lag_is_the_value_so_many_rows_back(series: tuple[Floats, Integers], lags: list[int]) -> None:
+    values, offsets = series
+    groups = pd.Series(values).groupby(np.repeat(np.arange(offsets.size - 1), np.diff(offsets)))
+    for lag, got in zip(lags, windows.over_panel(values, offsets, [3], [2], lags)[2:], strict=True):
+        assert same_bits(got, groups.shift(lag - 1).to_numpy())
+
+
 # Where there is no window
 
 
 @MANY
-@given(many_series(), st.lists(st.integers(1, 70), max_size=3), st.lists(st.integers(2, 70), max_size=3))
+@given(
+    many_series(),
+    st.lists(st.integers(1, 70), max_size=3),
+    st.lists(st.integers(2, 70), max_size=3),
+    st.lists(st.integers(1, 70), max_size=3),
+)
 def test_windows_are_missing_exactly_where_they_reach_before_the_start(
-    series: tuple[Floats, Integers], means: list[int], spreads: list[int]
+    series: tuple[Floats, Integers], means: list[int], spreads: list[int], lags: list[int]
 ) -> None:
     values, offsets = series
-    got = windows.over_panel(values, offsets, means, spreads)
-    for row, length in enumerate([*means, *spreads]):
+    got = windows.over_panel(values, offsets, means, spreads, lags)
+    for row, length in enumerate([*means, *spreads, *lags]):
         assert np.isnan(got[row]).tolist() == (age(offsets) < length - 1).tolist()
 
 
 def test_no_windows_give_no_rows() -> None:
     assert windows.over_panel(np.ones(3), np.array([0, 3]), []).shape == (0, 3)
-    assert windows.at(np.ones(3), np.array([1, 2]), []).shape == (0, 2)
+
+
+# What a window is put together from
+
+
+@given(st.integers(1, 5_000))
+def test_parts_are_powers_of_two_that_lie_end_to_end(length: int) -> None:
+    cut = windows.parts(length)
+    assert [part.size.bit_count() for part in cut] == [1] * len(cut)
+    assert [part.size for part in cut] == sorted({part.size for part in cut})
+    assert [part.back for part in cut] == [0, *itertools.accumulate(part.size for part in cut)][:-1]
+    assert sum(part.size for part in cut) == length

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from data import forecaster as files
 from data import ingest, schema
-from data.features import Declaration, Design, scale_floor
+from data.declaration import Declaration
+from data.features import Design, scale_floor
 from data.forecaster import Calibration, Card, Forecast, Forecaster
 from data.panel import Panel
 from data.params import Gap, Sample, Trees

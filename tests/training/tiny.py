@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from data import frame, store
-from data.features import Declaration, Design, scale_floor
+from data.declaration import Declaration
+from data.features import Design, scale_floor
 from data.panel import Panel
 from data.params import Params, parse
 from training import backtest
