@@ -97,7 +97,8 @@ def _matching(template: str, methods: dict[str, Handler], door: Door, group: Gro
 
 async def _forecast(worker: Worker, door: Door, call: Call) -> Reply:
     wanted = call.header(TIMEOUT)
-    seconds = int(wanted) / 1_000 if wanted is not None and wanted.isdigit() else None
+    # One of many digits is as good as none.
+    seconds = int(wanted) / 1_000 if wanted is not None and wanted.isdigit() and len(wanted) < 12 else None
     return await worker.forecast(
         lambda: door.read(call, worker.served),
         lambda asked, answer: door.write(asked, answer, worker.served),

@@ -13,12 +13,14 @@ import time
 import zlib
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from data.errors import BentocastError, NotFoundError, RequestError
 from service import endpoints, keys
 from service.call import Call, Headers, Reply
+from service.faults import MAX_SHOWN, cut
 from service.metrics import Metrics
 from service.routes import Endpoint, Handler, Routes
 from service.worker import Worker
@@ -30,8 +32,10 @@ PLAIN_HEADERS = (
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
 )
-#: A body that came in one piece is read without setting a timer.
+#: Status that is counted when nobody is left to be told.
 CLIENT_GONE = 499
+#: Digits of a length that may be a length at all.
+MAX_DIGITS = 12
 
 logger = logging.getLogger("bentocast.service")
 
@@ -64,6 +68,10 @@ class SlowError(RequestError):
     code = "request_timeout"
 
 
+class ClientGoneError(Exception):
+    """Nobody is left to be answered."""
+
+
 class Front:
     """The application.
 
@@ -86,6 +94,7 @@ class Front:
             await self._inner(scope, receive, send)
             return
         if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
             return
         if self._routes is None:
             self._begin()
@@ -129,7 +138,7 @@ class Front:
             return endpoint, await handler(Call(headers, body, model, version))
         except BentocastError as err:
             return endpoint, refused(endpoint, err)
-        except ConnectionError:
+        except ClientGoneError:
             return endpoint, Reply(b"", CLIENT_GONE)
         except Exception:
             logger.exception("%s %s failed", scope["method"], endpoint.template)
@@ -140,7 +149,7 @@ class Front:
         """A path that is not served: the way there, if it is one with a slash too many, else 404."""
         assert self._routes is not None
         if path != "/" and path.endswith("/") and self._routes.find(path.rstrip("/")) is not None:
-            location = path.rstrip("/").encode("ascii", "ignore")
+            location = quote(path.rstrip("/"), errors="surrogatepass").encode()
             return Reply(b"", 307, b"text/plain", ((b"location", location),))
         fault = NotFoundError("not found: see /docs for what is served here")
         return Reply(endpoints.TIMESERIES.error(fault), fault.status)
@@ -167,27 +176,22 @@ class Front:
         settings = self._worker().settings
         most, coding = settings.max_body_bytes, b""
         for name, value in headers:
-            if name == b"content-length" and (not value.isdigit() or int(value) > most):
+            if name == b"content-length" and not _is_at_most(value, most):
                 raise TooLargeError(f"the body is over {most} bytes: send several requests")
             if name == b"content-encoding":
                 coding = value.strip().lower()
-        message = await receive()
-        body = _part(message)
-        if message.get("more_body", False):
-            try:
-                async with asyncio.timeout(settings.deadline_seconds):
-                    body = await _rest(body, receive, most)
-            except TimeoutError as err:
-                raise SlowError(
-                    f"the body did not come within {settings.deadline_seconds:g} s: send it faster"
-                ) from err
+        try:
+            async with asyncio.timeout(settings.deadline_seconds):
+                body = await _whole(receive, most)
+        except TimeoutError as err:
+            raise SlowError(f"the body did not come within {settings.deadline_seconds:g} s: send it faster") from err
         return decompressed(body, coding, most) if coding not in (b"", b"identity") else body
 
 
 def _handler(endpoint: Endpoint, method: str) -> Handler:
     handler = endpoint.handler(method)
     if handler is None:
-        raise MethodError(f"{method} is not allowed here, wanted {endpoint.allow}")
+        raise MethodError(f"{cut(method, MAX_SHOWN)} is not allowed here, wanted {endpoint.allow}")
     return handler
 
 
@@ -223,6 +227,8 @@ def decompressed(body: bytes, coding: bytes, most: int) -> bytes:
         raise TooLargeError(f"the body is over {most} bytes when unpacked: send several requests")
     if not unpacker.eof:
         raise RequestError(f"body: its {coding.decode()} ends too early")
+    if unpacker.unused_data:
+        raise RequestError(f"body: something follows its {coding.decode()}")
     return made
 
 
@@ -239,21 +245,27 @@ def refused(endpoint: Endpoint, err: BentocastError) -> Reply:
     return Reply(endpoint.door.error(err), err.status, headers=tuple(headers))
 
 
-async def _rest(begun: bytes, receive: Receive, most: int) -> bytes:
-    parts, size, more = [begun], len(begun), True
+async def _whole(receive: Receive, most: int) -> bytes:
+    """All parts of a body, read no further than the limit."""
+    parts: list[bytes] = []
+    size, more = 0, True
     while more:
         message = await receive()
-        part = _part(message)
-        size += len(part)
+        parts.append(_part(message))
+        size += len(parts[-1])
         if size > most:
             raise TooLargeError(f"the body is over {most} bytes: send several requests")
-        parts.append(part)
         more = message.get("more_body", False)
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _part(message: Any) -> bytes:
     if message["type"] == "http.disconnect":
-        raise ConnectionError
+        raise ClientGoneError
     body: bytes = message.get("body", b"")
     return body
+
+
+def _is_at_most(value: bytes, most: int) -> bool:
+    """Whether a header is a whole number up to a limit; one of thousands of digits is not even read."""
+    return value.isdigit() and len(value) <= MAX_DIGITS and int(value) <= most
