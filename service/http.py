@@ -21,6 +21,7 @@ from data.errors import BentocastError, NotFoundError, RequestError
 from service import connection, endpoints, keys
 from service.call import Call, Headers, Reply
 from service.connection import WHOLE
+from service.faults import MAX_SHOWN, cut
 from service.metrics import Metrics
 from service.routes import Endpoint, Handler, Routes
 from service.worker import Worker
@@ -32,9 +33,12 @@ PLAIN_HEADERS = (
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
 )
-CLIENT_GONE = 499
 #: Sent while the worker drains, so that the next request goes to another one.
 CLOSING = ((b"connection", b"close"),)
+#: Status that is counted when nobody is left to be told.
+CLIENT_GONE = 499
+#: Digits of a length that may be a length at all.
+MAX_DIGITS = 12
 
 logger = logging.getLogger("bentocast.service")
 
@@ -67,6 +71,10 @@ class SlowError(RequestError):
     code = "request_timeout"
 
 
+class ClientGoneError(Exception):
+    """Nobody is left to be answered."""
+
+
 class Front:
     """The application.
 
@@ -90,7 +98,7 @@ class Front:
             await self._inner(scope, receive, send)
             return
         if scope["type"] != "http":
-            await send({"type": "websocket.close"})
+            await send({"type": "websocket.close", "code": 1000})
             return
         if self._routes is None:
             self._begin()
@@ -136,7 +144,7 @@ class Front:
             return endpoint, await handler(Call(headers, body, model, version))
         except BentocastError as err:
             return endpoint, refused(endpoint, err)
-        except ConnectionError:
+        except ClientGoneError:
             return endpoint, Reply(b"", CLIENT_GONE)
         except Exception:
             logger.exception("%s %s failed", scope["method"], endpoint.template)
@@ -148,7 +156,7 @@ class Front:
         assert self._routes is not None
         if path != "/" and path.endswith("/") and self._routes.find(path.rstrip("/")) is not None:
             # Quoted again: a path may hold the end of a line.
-            location = quote(path.rstrip("/"), safe="/:").encode()
+            location = quote(path.rstrip("/"), safe="/:", errors="surrogatepass").encode()
             return Reply(b"", 307, b"text/plain", ((b"location", location),))
         fault = NotFoundError("not found: see /docs for what is served here")
         return Reply(endpoints.TIMESERIES.error(fault), fault.status)
@@ -175,7 +183,7 @@ class Front:
         settings = self._worker().settings
         most, coding = settings.max_body_bytes, b""
         for name, value in scope["headers"]:
-            if name == b"content-length" and (not value.isdigit() or int(value) > most):
+            if name == b"content-length" and not _is_at_most(value, most):
                 raise TooLargeError(f"the body is over {most} bytes: send several requests")
             if name == b"content-length":
                 self._worker().engine.look(int(value))
@@ -190,7 +198,7 @@ class Front:
 def _handler(endpoint: Endpoint, method: str) -> Handler:
     handler = endpoint.handler(method)
     if handler is None:
-        raise MethodError(f"{method} is not allowed here, wanted {endpoint.allow}")
+        raise MethodError(f"{cut(method, MAX_SHOWN)} is not allowed here, wanted {endpoint.allow}")
     return handler
 
 
@@ -226,6 +234,8 @@ def decompressed(body: bytes, coding: bytes, most: int) -> bytes:
         raise TooLargeError(f"the body is over {most} bytes when unpacked: send several requests")
     if not unpacker.eof:
         raise RequestError(f"body: its {coding.decode()} ends too early")
+    if unpacker.unused_data:
+        raise RequestError(f"body: something follows its {coding.decode()}")
     return made
 
 
@@ -255,17 +265,21 @@ async def _read(receive: Receive, most: int) -> bytes:
     parts, size, more = [], 0, True
     while more:
         message = await receive()
-        part = _part(message)
-        size += len(part)
+        parts.append(_part(message))
+        size += len(parts[-1])
         if size > most:
             raise TooLargeError(f"the body is over {most} bytes: send several requests")
-        parts.append(part)
         more = message.get("more_body", False)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _part(message: Any) -> bytes:
     if message["type"] == "http.disconnect":
-        raise ConnectionError
+        raise ClientGoneError
     body: bytes = message.get("body", b"")
     return body
+
+
+def _is_at_most(value: bytes, most: int) -> bool:
+    """Whether a header is a whole number up to a limit; one of thousands of digits is not even read."""
+    return value.isdigit() and len(value) <= MAX_DIGITS and int(value) <= most

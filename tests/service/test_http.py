@@ -1,110 +1,119 @@
-"""The HTTP face: status codes, shapes, headers and limits, without a network."""
+"""The HTTP front: status codes, shapes, headers, limits and who may ask, without a network."""
 
 from __future__ import annotations
 
-import importlib
+import asyncio
+import gzip
 import json
 import logging
 import re
-import warnings
-from dataclasses import dataclass
+import threading
+import zlib
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
 import pytest
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-from starlette.types import Message, Scope
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.types import Message, Receive, Scope, Send
 
 from data.errors import BentocastError, ModelError
-from data.forecaster import Forecaster
-from service import http
-from service.http import Served
-
-if TYPE_CHECKING:
-    from tests.service.conftest import World
+from service import endpoints, keys
+from service.engine import THREADS, OverloadedError
+from service.http import Front
+from service.routes import Endpoint
+from service.served import Served
+from service.worker import LARGE_BYTES
+from tests.service.front import FORECAST, Client, Wire, chunk
+from tests.service.world import World
 
 HEADERS = {"x-bento": "bentocast:abc123", "x-model-name": "bentocast", "x-model-version": "7"}
-FORECAST = "/v1/timeseries/forecast"
+SAFE = {"x-content-type-options": "nosniff", "cache-control": "no-store", "referrer-policy": "no-referrer"}
 MODELS = "/v1/timeseries/models"
+ACTUALS = "/v1/timeseries/actuals"
+INFER = "/v2/models/bentocast/infer"
+PREDICT = "/v1/models/bentocast:predict"
 #: Method, path, body and the status they get.
 REQUESTS = [
-    ("GET", "/", None, 307),
+    ("GET", "/", None, 200),
     ("GET", "/docs", None, 200),
     ("HEAD", "/docs", None, 200),
     ("GET", "/openapi.json", None, 200),
+    ("GET", "/metrics", None, 200),
+    ("GET", "/schema.json", None, 200),
+    ("GET", "/livez", None, 200),
+    ("GET", "/readyz", None, 200),
+    ("GET", "/healthz", None, 200),
+    ("GET", "/static/swagger-ui.css", None, 200),
+    ("GET", "/static/swagger-ui-bundle.js", None, 200),
+    ("GET", "/page/docs.js", None, 200),
     ("GET", MODELS, None, 200),
     ("HEAD", MODELS, None, 200),
     ("GET", MODELS + "?a=b", None, 200),
+    ("GET", "/v2", None, 200),
+    ("GET", "/v2/health/live", None, 200),
+    ("GET", "/v2/health/ready", None, 200),
+    ("GET", "/v2/models/bentocast", None, 200),
+    ("GET", "/v2/models/bentocast/versions/7", None, 200),
+    ("GET", "/v2/models/bentocast-rows", None, 200),
+    ("GET", "/v2/models/bentocast/ready", None, 200),
+    ("GET", "/v1/models/bentocast", None, 200),
+    ("GET", "/v1/models/bentocast-rows/versions/7", None, 200),
     ("POST", FORECAST, b"{}", 400),
     ("POST", FORECAST, b"", 400),
     ("POST", FORECAST, b'{"model": "other", "inputs": []}', 404),
+    ("POST", "/forecast", b"{}", 400),
+    ("POST", INFER, b"{}", 400),
+    ("POST", "/v2/models/bentocast/versions/7/infer", b"{}", 400),
+    ("POST", PREDICT, b"{}", 400),
+    ("POST", "/v1/models/bentocast/versions/7:predict", b"{}", 400),
+    ("POST", "/v2/models/other/infer", b'{"inputs": []}', 404),
+    ("POST", "/v2/models/bentocast/versions/8/infer", b'{"inputs": []}', 404),
+    ("POST", "/v1/models/other:predict", b'{"instances": []}', 404),
+    ("GET", "/v2/models/other", None, 404),
+    ("GET", "/v2/models/bentocast/versions/8/ready", None, 404),
+    ("GET", "/v1/models/other", None, 404),
+    ("POST", ACTUALS, b"{}", 415),
+    ("GET", "/static/nothing.js", None, 404),
+    ("GET", "/static/__init__.py", None, 404),
+    ("GET", "/page/nothing.html", None, 404),
     ("GET", "/v1/timeseries", None, 404),
     ("GET", "/v1/timeseries/models/bentocast", None, 404),
     ("POST", "/v1/anything", b"{}", 404),
-    ("DELETE", "/v2/models/bentocast", None, 404),
+    ("DELETE", "/v2/nothing", None, 404),
     ("OPTIONS", "/wp-admin.php", None, 404),
     ("GET", "/v1/timeseries/forecast%2F..%2Fmodels", None, 404),
+    ("GET", "/page/..%2Fapp.py", None, 404),
     ("GET", "/\u96ea", None, 404),
+    ("GET", "/%ff%00", None, 404),
     ("GET", FORECAST, None, 405),
     ("HEAD", FORECAST, None, 405),
     ("OPTIONS", FORECAST, None, 405),
     ("PUT", FORECAST, b"{}", 405),
+    ("GET", INFER, None, 405),
+    ("GET", PREDICT, None, 405),
+    ("DELETE", "/v2/models/bentocast", None, 405),
     ("POST", MODELS, b"{}", 405),
     ("POST", "/docs", b"{}", 405),
+    ("POST", "/livez", b"{}", 405),
     ("POST", "/", b"{}", 405),
+    ("BREW", "/", None, 405),
 ]
-
-
-def served(forecaster: Forecaster) -> Served:
-    return Served(forecaster, model="bentocast", model_version="7", bento="bentocast:abc123")
-
-
-@dataclass(frozen=True)
-class Client:
-    """Talks to an application without a socket; a fault of it is an answer, as behind a server."""
-
-    app: Starlette
-
-    def request(self, method: str, path: str, **sent: Any) -> httpx.Response:
-        async def talk() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
-                return await client.request(method, path, **sent)
-
-        return anyio.run(talk)
-
-    def get(self, path: str) -> httpx.Response:
-        return self.request("GET", path)
-
-    def post(self, path: str, **sent: Any) -> httpx.Response:
-        return self.request("POST", path, **sent)
 
 
 @pytest.fixture
 def client(city: World) -> Client:
-    return Client(http.build(lambda: served(city.forecaster)))
-
-
-@pytest.fixture
-def mounted(city: World) -> Client:
-    """The application where BentoML puts it: behind its probes, before its static files and its index."""
-
-    def plain(name: str) -> Route:
-        return Route(f"/{name}", lambda _: PlainTextResponse(name or "index"))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what BentoML imports
-        mount_of_bentoml = importlib.import_module("_bentoml_impl.server.mount").PassiveMount
-    mount = mount_of_bentoml("/", http.build(lambda: served(city.forecaster)))
-    return Client(Starlette(routes=[plain("livez"), mount, plain("static_content"), plain("")]))
+    return Client.of(city)
 
 
 def is_an_error(answer: httpx.Response) -> bool:
+    """In the shape of the Time Series API, or that of KServe's V1 and V2 on their paths."""
     error = answer.json()["error"]
+    if re.match(r"/v2|/v1/models", answer.request.url.path) and isinstance(error, str):
+        return list(answer.json()) == ["error"]
     texts = all(isinstance(error[key], str) for key in ("code", "message", "type"))
     return texts and list(error) == ["code", "message", "param", "type"]
 
@@ -116,28 +125,45 @@ class TestStatus:
     ) -> None:
         answer = client.request(method, path, content=body)
         assert answer.status_code == status
-        assert {key: answer.headers[key] for key in HEADERS} == HEADERS
+        assert {key: answer.headers[key] for key in {**HEADERS, **SAFE}} == {**HEADERS, **SAFE}
         assert status < 400 or method == "HEAD" or is_an_error(answer)
+        assert status < 400 or answer.headers["content-type"] == "application/json"
+        assert client.endpoints() <= {template.template for template in table(client)} | {"other"}
 
-    @pytest.mark.parametrize(("method", "path", "body", "status"), REQUESTS)
-    def test_is_the_same_inside_bentoml(
-        self, mounted: Client, method: str, path: str, body: bytes | None, status: int
-    ) -> None:
-        answer = mounted.request(method, path, content=body)
-        assert answer.status_code == status
-        assert {key: answer.headers[key] for key in HEADERS} == HEADERS
+    @pytest.mark.parametrize("path", ["/docs", MODELS, "/v2/models/bentocast", "/readyz", "/page/docs.js"])
+    def test_head_is_get_without_the_body(self, client: Client, path: str) -> None:
+        head, whole = client.request("HEAD", path), client.get(path)
+        assert head.content == b""
+        assert head.headers == whole.headers
+        assert int(head.headers["content-length"]) == len(whole.content) > 0
 
-    def test_bentoml_keeps_its_own_paths(self, mounted: Client) -> None:
-        assert [mounted.get(path).text for path in ("/livez", "/static_content")] == ["livez", "static_content"]
+    @pytest.mark.parametrize(
+        ("path", "allow"),
+        [(FORECAST, "POST"), (MODELS, "GET, HEAD"), (INFER, "POST"), ("/v2/models/m", "GET, HEAD"), (ACTUALS, "POST")],
+    )
+    def test_a_method_that_is_not_allowed_says_which_are(self, client: Client, path: str, allow: str) -> None:
+        for method in ("DELETE", "PATCH", "OPTIONS"):
+            assert client.request(method, path).headers["allow"] == allow
 
-    @pytest.mark.parametrize("path", [MODELS, FORECAST, "/docs", "/livez", "/nowhere"])
-    def test_a_slash_at_the_end_leads_to_the_path_without(self, mounted: Client, path: str) -> None:
-        answer = mounted.post(path + "/", content=b"{}")
-        assert (answer.status_code, answer.headers["location"]) == (307, f"http://testserver{path}")
+    @pytest.mark.parametrize("path", [MODELS, FORECAST, "/docs", "/livez", "/v2/models/bentocast", INFER])
+    def test_a_slash_at_the_end_leads_to_the_path_without(self, client: Client, path: str) -> None:
+        for slashes in ("/", "//"):
+            answer = client.post(path + slashes, content=b"{}")
+            assert (answer.status_code, answer.headers["location"]) == (307, path)
 
-    def test_a_path_with_another_host_in_it_stays_here(self, mounted: Client) -> None:
-        answer = mounted.get("http://testserver//evil.example/")
-        assert answer.status_code == 404 or answer.headers["location"].startswith("http://testserver/")
+    @pytest.mark.parametrize("path", ["/nowhere/", "//", "//evil.example/", "//evil.example/docs/"])
+    def test_a_slash_at_the_end_of_nowhere_is_nowhere(self, client: Client, path: str) -> None:
+        assert client.get("http://testserver" + path).status_code == 404
+
+    @pytest.mark.parametrize("name", ["a\r\n\r\n<b>x", "a\r\nset-cookie", "\u96ea x", "a%2e", "a?b#c", "a\\b"])
+    def test_a_way_there_is_one_header_of_plain_letters(self, client: Client, name: str) -> None:
+        """What stands in a path must not become a header or a body of ours."""
+        wire = Wire()
+        status, _ = wire.ask(client, f"/v2/models/{name}/", "GET")
+        location = dict(wire.sent[0]["headers"])[b"location"].decode("ascii")
+        assert status == 307
+        assert re.fullmatch(r"/v2/models/[\w.%~-]+", location)
+        assert httpx.URL(location).path == f"/v2/models/{name}"
 
     def test_of_a_forecast(self, client: Client, city: World) -> None:
         answer = client.post(FORECAST, json=city.document(quantiles=[0.1, 0.9]))
@@ -145,6 +171,17 @@ class TestStatus:
         assert {key: answer.headers[key] for key in HEADERS} == HEADERS
         mean = answer.json()["outputs"][0]["content"][0]["mean_forecast"]
         assert mean == city.expected([city.origin(0)]).point[0].tolist()
+
+    def test_of_a_large_one(self, client: Client, city: World) -> None:
+        """Worked on in a thread, with the same numbers."""
+        body = json.dumps(city.document(*city.histories(80))).encode()
+        assert len(body) > LARGE_BYTES
+        answer = client.post(FORECAST, content=body)
+        expected = city.expected([city.origin(turn % 3, turn) for turn in range(80)]).point
+        got = [output["content"][0]["mean_forecast"] for output in answer.json()["outputs"]]
+        assert got == expected.tolist()
+        assert client.metrics.model  # the pass was watched from the thread
+        assert client.post(FORECAST, content=b" " * LARGE_BYTES + b"{}").status_code == 400
 
     @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", "", "a b"])
     def test_does_not_hang_on_the_content_type(self, client: Client, city: World, kind: str) -> None:
@@ -162,15 +199,70 @@ class TestStatus:
         (model,) = client.get(MODELS).json()["models"]
         assert (model["name"], model["version"], model["horizon"]) == ("bentocast", "7", 12)
 
+    def test_servers_and_models_of_the_open_inference_protocol(self, client: Client) -> None:
+        wanted = {"name": "bentocast", "version": "bentocast:abc123", "extensions": ["binary_tensor_data"]}
+        assert client.get("/v2").json() == wanted
+        assert client.get("/v2/health/live").json() == {"live": True}
+        assert client.get("/v2/health/ready").json() == {"ready": True}
+        assert client.get("/v2/models/bentocast-rows/ready").json() == {"name": "bentocast-rows", "ready": True}
+        told = client.get("/v2/models/bentocast").json()
+        assert (told["name"], told["versions"], told["platform"]) == ("bentocast", ["7"], "bentocast_onnx")
+
+    def test_models_of_v1_are_what_kserve_and_tensorflow_serving_expect(self, client: Client) -> None:
+        version = {"version": "7", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        wanted = {"name": "bentocast", "ready": True, "model_version_status": [version]}
+        assert client.get("/v1/models/bentocast").json() == wanted
+
+    def test_schema_is_bentomls_own(self, city: World) -> None:
+        worker = city.worker()
+        worker.schema = lambda: {"name": "bentocast", "routes": []}
+        assert Client(worker).get("/schema.json").json() == {"name": "bentocast", "routes": []}
+
+
+def table(client: Client) -> list[Endpoint]:
+    return endpoints.table(client.worker, client.metrics)
+
+
+class TestReady:
+    """A worker that is about to end says so to those who choose, and answers those who ask."""
+
+    @pytest.fixture
+    def ending(self, city: World) -> Client:
+        worker = city.worker()
+        worker.ready = False
+        return Client(worker)
+
+    @pytest.mark.parametrize("path", ["/readyz", "/v2/health/ready"])
+    def test_readiness(self, ending: Client, path: str) -> None:
+        answer = ending.get(path)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert "this worker is about to end: ask another one" in answer.text
+        assert is_an_error(answer)
+
+    def test_of_models(self, ending: Client) -> None:
+        ready = ending.get("/v2/models/bentocast/ready")
+        assert (ready.status_code, ready.json()) == (503, {"name": "bentocast", "ready": False})
+        told = ending.get("/v1/models/bentocast").json()
+        assert (told["ready"], told["model_version_status"][0]["state"]) == (False, "UNLOADING")
+
+    def test_liveness_and_forecasts(self, ending: Client, city: World) -> None:
+        assert ending.get("/livez").status_code == ending.get("/v2/health/live").status_code == 200
+        assert ending.post(FORECAST, json=city.document()).status_code == 200
+
 
 class TestErrors:
     """The words and the shape."""
 
     def test_of_a_bad_request(self, client: Client) -> None:
         answer = client.post(FORECAST, content=b'{"inputs": 3}')
-        message = "inputs: got 3, input should be a valid array"
+        message = "inputs: got 3, wanted a list"
         error = {"code": "invalid_request", "message": message, "param": "inputs", "type": "invalid_request_error"}
         assert answer.json() == {"error": error}
+
+    @pytest.mark.parametrize(("path", "field"), [(INFER, "inputs"), (PREDICT, "instances")])
+    def test_of_a_bad_request_in_another_protocol(self, client: Client, path: str, field: str) -> None:
+        answer = client.post(path, content=json.dumps({field: 3}))
+        assert answer.json() == {"error": f"{field}: got 3, wanted a list"}
 
     def test_of_an_unknown_model(self, client: Client) -> None:
         answer = client.post(FORECAST, content=b'{"model": "other", "inputs": []}')
@@ -178,27 +270,30 @@ class TestErrors:
         error = {"code": "not_found", "message": message, "param": "model", "type": "invalid_request_error"}
         assert answer.json() == {"error": error}
 
-    def test_of_an_unknown_path(self, mounted: Client) -> None:
-        message = "Not Found: see /docs for what is served here"
+    def test_of_an_unknown_path(self, client: Client) -> None:
+        message = "not found: see /docs for what is served here"
         error = {"code": "not_found", "message": message, "param": None, "type": "invalid_request_error"}
-        assert mounted.get("/v1/nowhere").json() == {"error": error}
+        assert client.get("/v1/nowhere").json() == {"error": error}
 
     def test_of_a_wrong_method(self, client: Client) -> None:
         answer = client.get(FORECAST)
-        message = "Method Not Allowed: see /docs for what is served here"
+        message = "GET is not allowed here, wanted POST"
         error = {"code": "method_not_allowed", "message": message, "param": None, "type": "invalid_request_error"}
         assert (answer.json(), answer.headers["allow"]) == ({"error": error}, "POST")
 
-    def test_of_a_fault_of_ours_tells_the_log_and_not_the_client(
-        self, city: World, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        class Broken(Forecaster):
-            def forecast(self, *_: object, **__: object) -> Any:
-                raise ZeroDivisionError("the password is 1234")
+    def test_of_a_method_of_great_length_is_short(self, client: Client) -> None:
+        status, answer = Wire().ask(client, MODELS, "X" * 60_000)
+        assert status == 405
+        assert len(answer["error"]["message"]) < 200
 
-        broken = Broken(city.forecaster.card, city.forecaster._session)
+    @pytest.mark.parametrize("count", [1, 150])
+    def test_of_a_fault_of_ours_tells_the_log_and_not_the_client(
+        self, city: World, caplog: pytest.LogCaptureFixture, count: int
+    ) -> None:
+        """On the loop, and in a thread."""
+        broken = Client.of_broken(city, ZeroDivisionError("the password is 1234"))
         with caplog.at_level(logging.ERROR):
-            answer = Client(http.build(lambda: served(broken))).post(FORECAST, json=city.document())
+            answer = broken.post(FORECAST, json=city.document(*city.histories(count)))
         message = "the server failed, see its log"
         error = {"code": "internal_error", "message": message, "param": None, "type": "server_error"}
         assert (answer.status_code, answer.json()) == (500, {"error": error})
@@ -208,91 +303,299 @@ class TestErrors:
         assert record.exc_info is not None
         assert "1234" in str(record.exc_info[1])
 
+    @pytest.mark.parametrize("fault", [ConnectionResetError("of the record"), TimeoutError("of the record")])
+    def test_of_another_connection_than_the_clients_is_ours(self, city: World, fault: Exception) -> None:
+        assert Client.of_broken(city, fault).post(FORECAST, json=city.document()).status_code == 500
+
+    def test_of_a_fault_of_ours_in_another_protocol(self, city: World) -> None:
+        broken = Client.of_broken(city, ZeroDivisionError("the password is 1234"))
+        body = {"instances": city.document()["inputs"]}
+        answer = broken.post(PREDICT, json=body)
+        assert (answer.status_code, answer.json()) == (500, {"error": "the server failed, see its log"})
+
     @pytest.mark.parametrize(("err", "status"), [(ModelError("gone"), 503), (BentocastError("odd"), 500)])
     def test_of_ours_that_has_a_name_keeps_its_status(self, city: World, err: BentocastError, status: int) -> None:
-        class Broken(Forecaster):
-            def forecast(self, *_: object, **__: object) -> Any:
-                raise err
-
-        broken = Broken(city.forecaster.card, city.forecaster._session)
-        answer = Client(http.build(lambda: served(broken))).post(FORECAST, json=city.document())
+        answer = Client.of_broken(city, err).post(FORECAST, json=city.document())
         assert (answer.status_code, answer.json()["error"]["type"]) == (status, "server_error")
         assert answer.json()["error"]["message"] == err.message
 
+    def test_of_too_much_says_when_to_come_back(self, client: Client, city: World) -> None:
+        def full(*_: object) -> Any:
+            raise OverloadedError("too much")
 
-class Wire:
-    """A connection that sends what it is told to, and counts what is read from it."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(client.worker.engine, "submit", full)
+            answer = client.post(FORECAST, json=city.document())
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json()["error"]["code"] == "overloaded"
 
-    def __init__(self, *messages: Message) -> None:
-        self.messages = list(messages)
-        self.sent: list[Message] = []
-
-    async def receive(self) -> Message:
-        return self.messages.pop(0)
-
-    async def send(self, message: Message) -> None:
-        self.sent.append(message)
-
-    def post(self, app: Starlette) -> tuple[int, Any]:
-        scope: Scope = {"type": "http", "method": "POST", "path": FORECAST, "headers": [], "query_string": b""}
-        anyio.run(app, scope, self.receive, self.send)
-        body = b"".join(message.get("body", b"") for message in self.sent)
-        return self.sent[0]["status"], json.loads(body) if body else None
-
-
-def chunk(body: bytes, *, more: bool = True) -> Message:
-    return {"type": "http.request", "body": body, "more_body": more}
+    def test_of_actuals_without_a_record(self, client: Client) -> None:
+        given = {"actuals": [{"series": "s01", "timestamp": "2024-05-01T00:00", "value": 3}]}
+        answer = client.post(ACTUALS, json=given)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "record_unavailable")
 
 
 class TestBody:
-    def test_in_pieces(self, city: World) -> None:
+    def test_in_pieces(self, client: Client, city: World) -> None:
         """Chunked, so without a content-length, one byte at a time."""
         sent = json.dumps(city.document()).encode()
         pieces = [chunk(sent[at : at + 1]) for at in range(len(sent))]
-        status, answer = Wire(*pieces, chunk(b"", more=False)).post(http.build(lambda: served(city.forecaster)))
+        status, answer = Wire(*pieces, chunk(b"", more=False)).ask(client)
         assert (status, answer["status"]) == (200, "completed")
 
     def test_over_the_limit_is_read_no_further(self, city: World) -> None:
-        mebibyte = b" " * 2**20
-        wire = Wire(*[chunk(mebibyte) for _ in range(1_000)])
-        status, answer = wire.post(http.build(lambda: served(city.forecaster)))
+        client = Client.of(city, max_body_bytes=2**14)
+        wire = Wire(*[chunk(b" " * 2**10) for _ in range(1_000)])
+        status, answer = wire.ask(client)
         error = {
             "code": "request_too_large",
-            "message": f"the body is over {http.MAX_BODY_BYTES} bytes: send several requests",
+            "message": "the body is over 16384 bytes: send several requests",
             "param": None,
             "type": "invalid_request_error",
         }
         assert (status, answer) == (413, {"error": error})
-        assert 1_000 - len(wire.messages) == http.MAX_BODY_BYTES / 2**20 + 1
+        assert 1_000 - len(wire.messages) == 17
 
     def test_of_just_the_limit_is_read(self, city: World) -> None:
-        wire = Wire(chunk(b" " * (http.MAX_BODY_BYTES - 2)), chunk(b"{}", more=False))
-        status, answer = wire.post(http.build(lambda: served(city.forecaster)))
-        assert (status, answer["error"]["message"]) == (400, "inputs: field required")
+        wire = Wire(chunk(b" " * (2**14 - 2)), chunk(b"{}", more=False))
+        status, answer = wire.ask(Client.of(city, max_body_bytes=2**14), content_length=str(2**14))
+        assert (status, answer["error"]["message"]) == (400, "inputs is missing")
 
-    def test_with_a_length_over_the_limit(self, client: Client) -> None:
-        assert client.post(FORECAST, content=b" " * (http.MAX_BODY_BYTES + 1)).status_code == 413
+    @pytest.mark.parametrize("length", ["16385", "9" * 5_000, "-1", "1e3", "x"])
+    def test_with_a_length_over_the_limit_is_not_read_at_all(self, city: World, length: str) -> None:
+        wire = Wire(chunk(b"{}", more=False))
+        assert wire.ask(Client.of(city, max_body_bytes=2**14), content_length=length)[0] == 413
+        assert wire.messages
 
-    def test_of_a_client_that_leaves_is_no_fault_of_ours(self, city: World, caplog: pytest.LogCaptureFixture) -> None:
-        wire = Wire(chunk(b"{"), {"type": "http.disconnect"})
+    def test_in_one_piece_over_the_limit_without_a_length(self, city: World) -> None:
+        wire = Wire(chunk(b" " * 20_000 + b"{}", more=False))
+        assert wire.ask(Client.of(city, max_body_bytes=2**14))[0] == 413
+
+    @pytest.mark.parametrize("begun", [[], [chunk(b"{")], [chunk(b""), chunk(b"{")]])
+    def test_that_does_not_come_in_time(self, city: World, begun: list[Message]) -> None:
+        """Also one of which nothing ever comes."""
+        status, answer = Wire(*begun).ask(Client.of(city, deadline_seconds=0.05))
+        assert status == 408
+        error = answer["error"]
+        assert error["code"] == "request_timeout"
+        assert error["message"] == "the body did not come within 0.05 s: send it faster"
+
+    @pytest.mark.parametrize("begun", [[], [chunk(b"{")]])
+    def test_of_a_client_that_leaves_is_no_fault_of_ours(
+        self, client: Client, caplog: pytest.LogCaptureFixture, begun: list[Message]
+    ) -> None:
+        wire = Wire(*begun, {"type": "http.disconnect"})
         with caplog.at_level(logging.INFO):
-            assert wire.post(http.build(lambda: served(city.forecaster))) == (499, None)
+            assert wire.ask(client) == (0, None)
         assert not caplog.records
+        labels = {"endpoint": FORECAST, "http_response_code": "499", "service_name": "bentocast"}
+        labels |= {"service_version": "abc123", "runner_name": "bentocast"}
+        assert client.registry.get_sample_value("bentoml_service_request_total", labels) == 1
+
+    def test_of_a_get_is_not_waited_for(self, client: Client) -> None:
+        assert Wire().ask(client, MODELS, "GET")[0] == 200
+
+
+class TestMediaTypes:
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            "application/vnd.bentoml+pickle",
+            "application/x-pickle",
+            "APPLICATION/PICKLE; a=b",
+            "multipart/form-data; boundary=x",
+        ],
+    )
+    @pytest.mark.parametrize("path", [FORECAST, INFER, PREDICT, ACTUALS, "/forecast"])
+    def test_what_runs_code_when_it_is_read_is_never_read(self, client: Client, path: str, kind: str) -> None:
+        wire = Wire(chunk(b"x", more=False))
+        status, answer = wire.ask(client, path, content_type=kind)
+        error = answer["error"]
+        message = error if isinstance(error, str) else error["message"]
+        assert status == 415
+        assert message == "content-type: pickles and forms are never read here, wanted application/json"
+        assert wire.messages
+
+    @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
+    def test_actuals_come_from_no_web_page(self, client: Client, kind: str) -> None:
+        """A page may send anything but JSON to another host without asking it first."""
+        headers = {"content_type": kind} if kind else {}
+        status, answer = Wire(chunk(b"{}", more=False)).ask(client, ACTUALS, **headers)
+        assert (status, answer["error"]["message"]) == (415, "content-type: wanted application/json")
+
+    @pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8"])
+    def test_actuals_come_as_json(self, client: Client, kind: str) -> None:
+        assert Wire(chunk(b"{}", more=False)).ask(client, ACTUALS, content_type=kind)[0] == 400
+
+
+class TestCompression:
+    @pytest.mark.parametrize(
+        ("coding", "pack"),
+        [
+            ("gzip", gzip.compress),
+            ("GZip", gzip.compress),
+            (" gzip ", gzip.compress),
+            ("deflate", zlib.compress),
+            ("identity", bytes),
+            ("", bytes),
+        ],
+    )
+    def test_is_undone(self, client: Client, city: World, coding: str, pack: Any) -> None:
+        body = pack(json.dumps(city.document()).encode())
+        status, answer = Wire(chunk(body, more=False)).ask(client, content_encoding=coding)
+        assert (status, answer["status"]) == (200, "completed")
+
+    @pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, gzip", "x"])
+    def test_of_another_kind(self, client: Client, coding: str) -> None:
+        status, answer = Wire(chunk(b"{}", more=False)).ask(client, content_encoding=coding)
+        assert (status, answer["error"]["message"]) == (415, "content-encoding: wanted gzip, deflate or none")
+
+    @pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+    def test_that_hides_a_mountain_is_unpacked_no_further_than_the_limit(
+        self, city: World, coding: str, pack: Any
+    ) -> None:
+        client = Client.of(city, max_body_bytes=2**14)
+        bomb = pack(b" " * 2**23)
+        assert len(bomb) < 2**14
+        status, answer = Wire(chunk(bomb, more=False)).ask(client, content_encoding=coding)
+        assert status == 413
+        assert answer["error"]["message"] == "the body is over 16384 bytes when unpacked: send several requests"
+        just = pack(b" " * (2**14 - 2) + b"{}")
+        assert Wire(chunk(just, more=False)).ask(client, content_encoding=coding)[0] == 400
+
+    @pytest.mark.parametrize(
+        ("coding", "body", "text"),
+        [
+            ("gzip", b"{}", "body: it is not gzip: "),
+            ("gzip", b"", "body: its gzip ends too early"),
+            ("gzip", gzip.compress(b"{}")[:-5], "body: its gzip ends too early"),
+            ("gzip", zlib.compress(b"{}"), "body: it is not gzip: "),
+            ("deflate", gzip.compress(b"{}"), "body: it is not deflate: "),
+            ("deflate", zlib.compress(b"{}")[:-1], "body: its deflate ends too early"),
+            ("gzip", gzip.compress(b"{}") + b"more", "body: something follows its gzip"),
+        ],
+    )
+    def test_that_is_damaged(self, client: Client, coding: str, body: bytes, text: str) -> None:
+        status, answer = Wire(chunk(body, more=False)).ask(client, content_encoding=coding)
+        assert status == 400
+        assert answer["error"]["message"].startswith(text)
+
+
+class TestDeadline:
+    def test_of_a_client_that_does_not_wait(self, client: Client, city: World) -> None:
+        answer = client.post(FORECAST, json=city.document(), headers={"x-envoy-expected-rq-timeout-ms": "0"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
+        assert answer.json()["error"]["message"] == "the request waited too long: ask for less, or allow more time"
+
+    @pytest.mark.parametrize("wanted", ["60000", "1" + "0" * 5_000, "soon", "-1", "1.5", "\u00b2", ""])
+    def test_that_is_none_or_far_away(self, client: Client, city: World, wanted: str) -> None:
+        headers = [(b"x-envoy-expected-rq-timeout-ms", wanted.encode("latin-1"))]
+        assert client.post(FORECAST, json=city.document(), headers=headers).status_code == 200
+
+
+class TestAccess:
+    """Who may ask for what."""
+
+    @pytest.fixture
+    def key(self, tmp_path: Path) -> tuple[str, Path]:
+        key, line = keys.make("ann")
+        (tmp_path / "keys").write_text(line)
+        return key, tmp_path / "keys"
+
+    API = (FORECAST, INFER, PREDICT, ACTUALS, "/forecast")
+    PAGES = (MODELS, "/v2", "/v2/models/bentocast", "/v1/models/bentocast", "/schema.json")
+
+    @pytest.mark.parametrize("path", [*API, *PAGES])
+    def test_without_a_key(self, city: World, key: tuple[str, Path], path: str) -> None:
+        client, method = Client.of(city, keys_file=key[1]), "POST" if path in self.API else "GET"
+        for headers in ({}, {"authorization": "Bearer bc_x"}, {"x-api-key": "x"}, {"authorization": f"Basic {key[0]}"}):
+            answer = client.request(method, path, headers=headers)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="bentocast"')
+            assert "this service wants an API key: send the header" in answer.text
+            assert is_an_error(answer)
+        for headers in ({"authorization": f"Bearer {key[0]}"}, {"x-api-key": key[0]}):
+            assert client.request(method, path, headers=headers).status_code not in (401, 403)
+
+    def test_without_a_key_the_body_is_not_read(self, city: World, key: tuple[str, Path]) -> None:
+        wire = Wire(chunk(b"{}", more=False))
+        assert wire.ask(Client.of(city, keys_file=key[1]))[0] == 401
+        assert wire.messages
+
+    def test_probes_need_no_key(self, city: World, key: tuple[str, Path]) -> None:
+        client = Client.of(city, keys_file=key[1], metrics_access="off", docs_access="off")
+        for path in ("/livez", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"):
+            assert client.get(path).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("group", "paths"),
+        [
+            ("metrics_access", ["/metrics"]),
+            ("docs_access", ["/", "/docs", "/openapi.json", "/page/docs.js", "/static/swagger-ui.css"]),
+        ],
+    )
+    def test_metrics_and_pages_are_open_for_some_or_off(
+        self, city: World, key: tuple[str, Path], group: str, paths: list[str]
+    ) -> None:
+        authorized = {"x-api-key": key[0]}
+        for path in paths:
+            assert Client.of(city, keys_file=key[1]).get(path).status_code == 200
+            some = Client.of(city, keys_file=key[1], **{group: "key"})
+            assert (some.get(path).status_code, some.get(path, headers=authorized).status_code) == (401, 200)
+            off = Client.of(city, keys_file=key[1], **{group: "off"})
+            hidden = off.get(path, headers=authorized)
+            assert (hidden.status_code, hidden.json()) == (404, off.get("/nowhere").json())
+
+
+class TestMetrics:
+    def test_labels_are_templates_or_other(self, client: Client) -> None:
+        for method, path, body, _ in REQUESTS:
+            client.request(method, path, content=body)
+        found = client.endpoints()
+        assert "other" in found
+        assert FORECAST in found
+        assert "/v2/models/{model}/infer" in found
+        assert found <= {endpoint.template for endpoint in table(client)} | {"other"}
+
+    @settings(max_examples=100, deadline=None)
+    @given(path=st.text(max_size=40).map("/".__add__), method=st.sampled_from(["GET", "HEAD", "POST", "X"]))
+    def test_no_path_of_a_stranger_becomes_a_label_or_a_crash(self, plain: World, path: str, method: str) -> None:
+        client = Client.of(plain)
+        status, _ = Wire(chunk(b"{}", more=False)).ask(client, path, method)
+        assert status in (200, 307, 400, 404, 405, 415)
+        assert client.endpoints() <= {endpoint.template for endpoint in table(client)} | {"other"}
+
+    def test_page(self, client: Client) -> None:
+        page = client.get("/metrics")
+        assert page.headers["content-type"] == "text/plain; version=1.0.0; charset=utf-8"
+        assert "# TYPE" in page.text
 
 
 class TestDescription:
     """`/docs` and `/openapi.json`, on a machine without a network."""
 
-    def test_the_page_names_no_other_host(self, client: Client) -> None:
-        page = client.get("/docs")
-        assert page.headers["content-type"].startswith("text/html")
-        links = re.findall(r"""(?:href|src|url)\s*[=:]\s*["']([^"']+)""", page.text)
-        assert len(links) == 4
-        assert all(link.startswith("/") and not link.startswith("//") for link in links)
-        assert "http" not in page.text
+    @pytest.mark.parametrize("path", ["/", "/docs"])
+    def test_pages_name_no_other_host(self, client: Client, path: str) -> None:
+        page = client.get(path)
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        links = re.findall(r"""(?:href|src|action|url)\s*[=:(]\s*["']?([^"')\s>]+)""", page.text)
+        assert all(re.match(r"/(?!/)|#|data:", link) for link in links)
+        for link in (link for link in links if link.startswith("/")):
+            assert client.get(link).status_code == 200
 
-    def test_the_index_leads_to_the_page(self, client: Client) -> None:
-        assert client.get("/").headers["location"] == "/docs"
+    @pytest.mark.parametrize("path", ["/", "/docs"])
+    def test_pages_run_no_code_but_ours(self, client: Client, path: str) -> None:
+        """The policy that is sent lets nothing else run, so nothing else may be on them."""
+        page = client.get(path)
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self';" in policy
+        assert "frame-ancestors 'none'" in policy
+        scripts = re.findall(r"<script\b([^>]*)>(.*?)</script>", page.text, re.DOTALL)
+        assert all("src=" in attributes and not text.strip() for attributes, text in scripts)
+        assert not re.search(r"<[^>]*\son\w+\s*=|javascript:", page.text)
+
+    def test_the_description_is_the_one_of_the_page(self, client: Client) -> None:
+        assert "/openapi.json" in client.get("/page/docs.js").text
+        assert "/page/docs.js" in client.get("/docs").text
 
     def test_every_reference_resolves(self, client: Client) -> None:
         described = client.get("/openapi.json").json()
@@ -312,75 +615,114 @@ class TestDescription:
 
     def test_every_described_path_is_served(self, client: Client) -> None:
         described = client.get("/openapi.json").json()["paths"]
-        ours = {path: methods for path, methods in described.items() if path not in {"/livez", "/readyz"}}
-        for path, methods in ours.items():
+        assert len(described) > 10
+        for path, methods in described.items():
             for method in methods:
-                assert client.request(method, path, content=b"{}").status_code in {200, 400}
+                answer = client.request(method, path.replace("{model}", "bentocast"), json={})
+                assert answer.status_code in {200, 400}, path
+
+    def test_every_path_for_clients_is_described(self, client: Client) -> None:
+        described = set(client.get("/openapi.json").json()["paths"])
+        ours = {endpoint.template for endpoint in table(client) if endpoint.group in ("api", "probe")}
+        assert ours - described == {"/schema.json", "/forecast", "/healthz"}  # of BentoML's own clients
 
 
-def test_building_the_application_asks_for_nothing_yet() -> None:
-    """BentoML imports the service before a worker has loaded the model."""
+class TestApplication:
+    def test_building_it_asks_for_nothing_yet(self) -> None:
+        """BentoML imports the service before a worker has loaded the model."""
 
-    def never() -> Served:
-        raise AssertionError
+        def never(*_: object) -> Any:
+            raise AssertionError
 
-    assert isinstance(http.build(never), Starlette)
+        assert Front(never, never, never)
 
+    def test_start_and_end_of_the_worker_are_bentomls(self, client: Client) -> None:
+        seen = []
 
-def test_only_so_many_bodies_are_worked_on_at_once(city: World) -> None:
-    """The worst body takes a gigabyte while it is read: twenty of them must not take twenty."""
-    busy: list[int] = [0]
-    most: list[int] = []
+        async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+            seen.append(scope["type"])
 
-    class Counting(Forecaster):
-        def forecast(self, *args: Any, **kwargs: Any) -> Any:
-            busy[0] += 1
-            most.append(busy[0])
-            made = super().forecast(*args, **kwargs)
-            busy[0] -= 1
+        async def nothing(*_: object) -> Any:
+            raise AssertionError
+
+        front = Front(inner, lambda: client.worker, lambda: client.metrics)
+        anyio.run(front, {"type": "lifespan"}, nothing, nothing)
+        assert seen == ["lifespan"]
+
+    def test_a_websocket_is_refused(self, client: Client) -> None:
+        """An application that says nothing is a fault in the log of the server, for every stranger that tries."""
+        wire = Wire({"type": "websocket.connect"})
+        anyio.run(client.app, {"type": "websocket", "path": "/", "headers": []}, wire.receive, wire.send)
+        assert wire.sent == [{"type": "websocket.close", "code": 1000}]
+
+    def test_small_requests_that_come_together_take_one_pass(self, client: Client, city: World) -> None:
+        passes: list[int] = []
+        client.worker.engine._run = counting(client.worker.served, passes)
+
+        async def talk(asking: httpx.AsyncClient) -> list[int]:
+            body = json.dumps(city.document())
+            answers = await asyncio.gather(*(asking.post(FORECAST, content=body) for _ in range(20)))
+            return [answer.status_code for answer in answers]
+
+        assert client.talk(talk) == [200] * 20
+        assert sum(passes) == 20
+        assert len(passes) <= 3
+
+    def test_only_so_many_large_bodies_are_worked_on_at_once(self, client: Client, city: World) -> None:
+        """The worst body takes much memory while it is read: twenty of them must not take twenty times that."""
+        busy, most, lock = [0], [0], threading.Lock()
+        inner = client.worker.served.forecaster.scaled
+
+        def scaled(*args: Any) -> Any:
+            with lock:
+                busy[0] += 1
+                most[0] = max(most[0], busy[0])
+            made = inner(*args)
+            with lock:
+                busy[0] -= 1
             return made
 
-    app = http.build(lambda: served(Counting(city.forecaster.card, city.forecaster._session)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(client.worker.served.forecaster, "scaled", scaled)
+            patch.setattr(client.worker.engine, "_max_wait", 60.0)
+            body = json.dumps(city.document(*city.histories(80)))
 
-    async def talk() -> None:
-        transport = httpx.ASGITransport(app)
-        async with (
-            httpx.AsyncClient(transport=transport, base_url="http://testserver") as client,
-            anyio.create_task_group() as group,
-        ):
-            for _ in range(20):
-                group.start_soon(partial(client.post, FORECAST, json=city.document(*city.histories(30))))
+            async def talk(asking: httpx.AsyncClient) -> list[int]:
+                answers = await asyncio.gather(*(asking.post(FORECAST, content=body) for _ in range(12)))
+                return [answer.status_code for answer in answers]
 
-    anyio.run(talk)
-    assert len(most) == 20
-    assert max(most) <= http.MAX_AT_ONCE
+            assert client.talk(talk) == [200] * 12
+        assert 1 <= most[0] <= THREADS
+
+    def test_a_large_forecast_does_not_hold_up_probes_and_small_ones(self, client: Client, city: World) -> None:
+        """It is made in a thread: the event loop answers others in the meantime."""
+        free = threading.Event()
+        inner = client.worker.served.forecaster.scaled
+
+        def scaled(rows: Any) -> Any:
+            if rows.scale.size > 50:
+                assert free.wait(30)
+            return inner(rows)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(client.worker.served.forecaster, "scaled", scaled)
+
+            async def talk(asking: httpx.AsyncClient) -> list[int]:
+                large = asyncio.create_task(asking.post(FORECAST, json=city.document(*city.histories(150))))
+                codes = [(await asking.get(path)).status_code for path in ("/readyz", "/docs", "/nowhere")]
+                codes.append((await asking.post(FORECAST, json=city.document())).status_code)
+                assert not large.done()
+                free.set()
+                return [*codes, (await large).status_code]
+
+            assert client.talk(talk) == [200, 200, 404, 200, 200]
 
 
-def test_forecasts_do_not_hold_up_probes(city: World) -> None:
-    """A forecast is made in a thread: the event loop answers others in the meantime."""
-    waits = anyio.Event()
+def counting(served: Served, passes: list[int]) -> Any:
+    """Answers as served, and notes how many questions each pass had."""
 
-    class Slow(Forecaster):
-        def forecast(self, *args: Any, **kwargs: Any) -> Any:
-            anyio.from_thread.run(waits.wait)
-            return super().forecast(*args, **kwargs)
+    def answer(inner: Any, questions: Any) -> Any:
+        passes.append(len(questions))
+        return inner(questions)
 
-    slow = Slow(city.forecaster.card, city.forecaster._session)
-    app = http.build(lambda: served(slow))
-
-    async def talk() -> list[int]:
-        transport = httpx.ASGITransport(app)
-        codes: list[int] = []
-        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
-
-            async def forecast() -> None:
-                codes.append((await client.post(FORECAST, json=city.document())).status_code)
-
-            async with anyio.create_task_group() as group:
-                group.start_soon(forecast)
-                codes.append((await client.get("/docs")).status_code)
-                codes.append((await client.get("/nowhere")).status_code)
-                waits.set()
-        return codes
-
-    assert anyio.run(talk) == [200, 404, 200]
+    return partial(answer, served.answer)
