@@ -7,7 +7,7 @@ from pathlib import Path
 
 from loadtests.serving import making
 from loadtests.serving.processes import Command
-from loadtests.serving.settings import PEERS, ROOT, WORKS, environment
+from loadtests.serving.settings import CACHE, PEERS, ROOT, WORKS, environment
 
 
 def commands(servers: tuple[str, ...]) -> dict[str, Command]:
@@ -47,6 +47,7 @@ def _mlserver(work: str) -> Command:
         MLSERVER_HTTP_PORT="{port}",
         MLSERVER_GRPC_PORT="{port1}",
         MLSERVER_METRICS_PORT="{port2}",
+        MLSERVER_METRICS_DIR=str(CACHE / "logs" / f"mlserver-{work}-metrics"),
     )
 
 
