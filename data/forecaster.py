@@ -204,11 +204,15 @@ class Forecaster:
     def run(self, inputs: NDArray[np.float32]) -> tuple[Floats, Floats]:
         """The ONNX model alone: scaled point and spread for each input row."""
         point, spread = self.trees(inputs, ("point", "spread"))
-        return point.astype(np.float64), np.maximum(spread.astype(np.float64), SPREAD_FLOOR)
+        return point, spread
 
-    def trees(self, inputs: NDArray[np.float32], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
-        """Some outputs of the ONNX model (`point`, `spread`), each of shape (rows,), as they come."""
-        return [values[:, 0] for values in self._session.run(list(outputs), {"features": inputs})]
+    def trees(self, inputs: NDArray[np.float32], outputs: Sequence[str]) -> list[Floats]:
+        """Some outputs of the ONNX model (`point`, `spread`), each of shape (rows,); a spread is never nothing."""
+        made = [values[:, 0].astype(np.float64) for values in self._session.run(list(outputs), {"features": inputs})]
+        return [
+            np.maximum(values, SPREAD_FLOOR) if name == "spread" else values
+            for name, values in zip(outputs, made, strict=True)
+        ]
 
     def quantile(self, forecast: Forecast, level: float) -> Floats:
         """Shape (origins, horizon): one quantile of a forecast.

@@ -45,7 +45,7 @@ class RowsAnswer:
         values: by output that was wanted, shape (rows,).
     """
 
-    values: dict[str, NDArray[np.float32]]
+    values: dict[str, NDArray[np.float64]]
 
 
 def ask(forecaster: Forecaster, inputs: NDArray[np.float32], outputs: Sequence[str] = OUTPUTS) -> RowsQuestion:

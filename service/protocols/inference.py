@@ -73,7 +73,7 @@ def write(asked: Asked, answer: AnyAnswer) -> list[Tensor]:
             made["quantiles"] = _numeric("quantiles", answer.quantiles.swapaxes(0, 1))
         made["start_timestamp"] = Tensor("start_timestamp", BYTES, (len(starts),), starts)
     else:
-        made = {name: _numeric(name, values, "FP32") for name, values in answer.values.items()}
+        made = {name: _numeric(name, values.astype(np.float32), "FP32") for name, values in answer.values.items()}
     return [made[name] for name in asked.note or made if name in made]
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from tests.clients import environments
-from tests.service.conftest import World, city
+from tests.service.conftest import city
 from tests.service.live import Live, serve
+from tests.service.world import World
 
 __all__ = ["city"]
 

@@ -11,8 +11,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.service.conftest import World
 from tests.service.live import serve
+from tests.service.world import World
 
 Status = health_pb2.HealthCheckResponse
 NAMES = ["", "forecast.v1.ForecastService", "inference.GRPCInferenceService", "bentoml.grpc.v1.BentoService"]

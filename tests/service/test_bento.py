@@ -28,7 +28,7 @@ from data import forecaster as files
 from service import http
 
 if TYPE_CHECKING:
-    from tests.service.conftest import World
+    from tests.service.world import World
 
 ROOT = Path(__file__).parents[2]
 BENTOML = str(Path(sys.executable).with_name("bentoml"))

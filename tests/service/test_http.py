@@ -22,11 +22,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from data.errors import BentocastError, ModelError
 from service import endpoints, keys
-from service.engine import THREADS, OverloadedError
+from service.engine import LARGE_BYTES, THREADS, OverloadedError
 from service.http import Front
 from service.routes import Endpoint
 from service.served import Served
-from service.worker import LARGE_BYTES
 from tests.service.front import FORECAST, Client, Wire, chunk
 from tests.service.world import World
 
@@ -578,7 +577,7 @@ class TestDescription:
         page = client.get(path)
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         links = re.findall(r"""(?:href|src|action|url)\s*[=:(]\s*["']?([^"')\s>]+)""", page.text)
-        assert all(re.match(r"/(?!/)|#|data:", link) for link in links)
+        assert all(re.match(r"/(?!/)|#|data:|page/", link) for link in links)
         for link in (link for link in links if link.startswith("/")):
             assert client.get(link).status_code == 200
 

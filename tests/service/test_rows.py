@@ -17,9 +17,9 @@ def test_rows_of_features_give_the_forecast_of_training(city: World) -> None:
     expected = city.expected(origins)
     design = city.forecaster.design
     scale = design.rows(city.panel, np.array(origins), design.origin_rows(city.panel, np.array(origins))).scale
-    assert got.point.shape == got.spread.shape == (24,)
-    assert np.array_equal(np.maximum(got.point.reshape(2, 12) * scale[:, None], 0.0), expected.point)
-    assert np.array_equal(got.spread.reshape(2, 12) * scale[:, None], expected.spread)
+    assert got.values["point"].shape == got.values["spread"].shape == (24,)
+    assert np.array_equal(np.maximum(got.values["point"].reshape(2, 12) * scale[:, None], 0.0), expected.point)
+    assert np.array_equal(got.values["spread"].reshape(2, 12) * scale[:, None], expected.spread)
 
 
 def test_neighbours_change_nothing(city: World) -> None:
@@ -28,17 +28,17 @@ def test_neighbours_change_nothing(city: World) -> None:
     together = rows.answer(city.forecaster, questions)
     for question, got in zip(questions, together, strict=True):
         (alone,) = rows.answer(city.forecaster, [question])
-        assert got.point.shape == (question.rows,)
-        assert np.array_equal(got.point, alone.point)
-        assert np.array_equal(got.spread, alone.spread)
+        assert got.values["point"].shape == (question.rows,)
+        assert np.array_equal(got.values["point"], alone.values["point"])
+        assert np.array_equal(got.values["spread"], alone.values["spread"])
 
 
 def test_a_spread_is_never_nothing(plain: World) -> None:
     matrix = np.full((3, len(plain.forecaster.design.names)), np.nan, dtype=np.float32)
     matrix[1], matrix[2] = np.inf, -np.inf
     (got,) = rows.answer(plain.forecaster, [rows.ask(plain.forecaster, matrix)])
-    assert np.isfinite(got.point).all()
-    assert (got.spread >= SPREAD_FLOOR).all()
+    assert np.isfinite(got.values["point"]).all()
+    assert (got.values["spread"] >= SPREAD_FLOOR).all()
 
 
 @pytest.mark.parametrize("shape", [(0,), (9,), (0, 6), (1, 5), (1, 7), (1, 6, 1), (200_001, 6)])

@@ -70,7 +70,7 @@ class TestAnswers:
         first, one, second, two = replace(city.served, watch=seen.append).answer(questions)
         assert isinstance(first, RowsAnswer)
         assert isinstance(second, RowsAnswer)
-        assert np.array_equal(second.point, first.point[:3])
+        assert np.array_equal(second.values["point"], first.values["point"][:3])
         assert isinstance(one, Answer)
         assert isinstance(two, Answer)
         assert equal(one, city.answer(city.history(1)))
