@@ -574,7 +574,7 @@ class TestDescription:
 
     @pytest.mark.parametrize("path", ["/", "/docs"])
     def test_pages_name_no_other_host(self, client: Client, path: str) -> None:
-        page = client.get(path)
+        page = client.get(path, headers={"accept": "text/html"})
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         links = re.findall(r"""(?:href|src|action|url)\s*[=:(]\s*["']?([^"')\s>]+)""", page.text)
         assert all(re.match(r"/(?!/)|#|data:|page/", link) for link in links)
@@ -584,7 +584,7 @@ class TestDescription:
     @pytest.mark.parametrize("path", ["/", "/docs"])
     def test_pages_run_no_code_but_ours(self, client: Client, path: str) -> None:
         """The policy that is sent lets nothing else run, so nothing else may be on them."""
-        page = client.get(path)
+        page = client.get(path, headers={"accept": "text/html"})
         policy = page.headers["content-security-policy"]
         assert "default-src 'none'; script-src 'self';" in policy
         assert "frame-ancestors 'none'" in policy
