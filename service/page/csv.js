@@ -48,7 +48,8 @@ export function writeTable(input, ahead, model) {
 /** Rows of cells with the line that each is on; commas, semicolons or tabs, quotes where a cell has them inside. */
 function parse(text) {
   const lines = text.replace(/^\uFEFF/, "").split(/\r\n|\n|\r/);
-  const mark = ["\t", ";", ","].find((one) => lines[0].includes(one)) ?? ",";
+  const count = (mark) => lines[0].split(mark).length;
+  const [mark] = [",", ";", "\t"].sort((one, other) => count(other) - count(one));
   const cell = new RegExp(`${mark}(?: *"((?:[^"]|"")*)" *(?=${mark}|$)|([^${mark}]*))`, "gy");
   return lines
     .map((line, place) => ({

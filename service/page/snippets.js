@@ -51,13 +51,13 @@ export const PROTOCOLS = [
 
 function curl({ base, key }, path, body) {
   const header = key ? ' \\\n  -H "authorization: Bearer $API_KEY"' : "";
-  return `curl -s '${base}${path}' -H 'content-type: application/json'${header} --data-binary @- <<'END'\n${layout(body)}\nEND\n`;
+  return `curl -s '${base}${path}' -H 'content-type: application/json'${header} --data-binary @- <<'END'\n${layout(body)}\nEND`;
 }
 
 function grpcurl({ base, grpc, key }, method, body) {
   const plain = base.startsWith("https") ? "" : "-plaintext ";
   const header = key ? '-H "authorization: Bearer $API_KEY" ' : "";
-  return `grpcurl ${plain}${header}-d @ '${grpc}' ${method} <<'END'\n${layout(body)}\nEND\n`;
+  return `grpcurl ${plain}${header}-d @ '${grpc}' ${method} <<'END'\n${layout(body)}\nEND`;
 }
 
 function requests({ base, key }, path, body) {
@@ -67,8 +67,7 @@ ${key ? "import os\n\n" : ""}import requests
 body = ${layout(body, literal)}
 answer = requests.post("${base}${path}", json=body${key ? `, headers=${BEARER}` : ""}, timeout=30)
 answer.raise_for_status()
-print(answer.json())
-`;
+print(answer.json())`;
 }
 
 function triton({ base, key, model, request }, kind, address) {
@@ -91,8 +90,7 @@ for name, values in arrays.items():
 client = triton.InferenceServerClient("${address}"${base.startsWith("https") ? ", ssl=True" : ""})
 answer = client.infer("${model.name}", inputs, parameters=${layout(horizon(request), literal)}${key ? `, headers=${BEARER}` : ""})
 print(answer.as_numpy("mean").tolist())
-print(answer.as_numpy("quantiles").tolist())
-`;
+print(answer.as_numpy("quantiles").tolist())`;
 }
 
 function reflected({ base, grpc, key }, body) {
@@ -116,8 +114,7 @@ with grpc.${channel} as channel:
         response_deserializer=GetMessageClass(method.output_type).FromString,
     )
     answer = forecast(request, timeout=30${key ? `, metadata=list(${BEARER}.items())` : ""})
-print(MessageToDict(answer))
-`;
+print(MessageToDict(answer))`;
 }
 
 function bentoml({ base, key, request }) {
@@ -126,8 +123,7 @@ ${key ? "import os\n\n" : ""}import bentoml
 
 body = ${layout(request, literal)}
 with bentoml.SyncHTTPClient("${base}"${key ? ', token=os.environ["API_KEY"]' : ""}) as client:
-    print(client.forecast(**body))
-`;
+    print(client.forecast(**body))`;
 }
 
 const BEARER = '{"authorization": "Bearer " + os.environ["API_KEY"]}';

@@ -104,7 +104,7 @@ class TestShapes:
         assert answered(plain, document)["outputs"][0]["content"][0]["frequency"] == "H"
 
     def test_models(self, city: World) -> None:
-        assert timeseries.models(city.served) == {
+        assert timeseries.models(city.served, 3001) == {
             "models": [
                 {
                     "name": "bentocast",
@@ -116,12 +116,19 @@ class TestShapes:
                     "future_covariates": ["temperature", "workingday"],
                     "quantiles": {"min": 0.05, "max": 0.95},
                     "trained_until": "2024-04-30T23:00:00",
+                    "bento": "bentocast:abc123",
+                    "lineage": {},
+                    "trained_from": "2024-03-01T00:00:00",
+                    "training_rows": city.forecaster.card.training_rows,
+                    "columns": {"timestamp": "hour", "target": "rides"},
+                    "step_seconds": 3_600,
+                    "grpc_port": 3001,
                 }
             ]
         }
 
     def test_models_says_enough_to_write_a_request(self, city: World) -> None:
-        (told,) = timeseries.models(city.served)["models"]
+        (told,) = timeseries.models(city.served, None)["models"]
         series = {
             "name": "a",
             "series": [1.0] * told["context_length"],
