@@ -36,7 +36,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
 def floats(values: list[float | None] | list[float]) -> Floats:
     """Shape (values,): numbers of a client, None as NaN."""
     try:
-        return np.fromiter(values, np.float64, len(values))  # type: ignore[arg-type]
+        return np.fromiter(values, np.float64, len(values))
     except TypeError:
         return np.array(values, dtype=np.float64)
 
