@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ import pytest
 import yaml
 
 from data import forecaster as files
-from service import http
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from tests.service.world import World
@@ -75,9 +75,13 @@ for version in sys.argv[2:]:
 ANSWER = """
 import json, pathlib, sys
 from data.forecaster import Forecaster
-from service import app, timeseries
-forecaster = Forecaster.load(pathlib.Path(sys.argv[1]))
-made = timeseries.answer(timeseries.parse(sys.stdin.buffer.read()), forecaster, app.MODEL)
+from service.call import Call
+from service.protocols.timeseries import Timeseries
+from service.served import Served
+served = Served(Forecaster.load(pathlib.Path(sys.argv[1])), "bentocast", "1", "bentocast")
+door = Timeseries()
+asked = door.read(Call((), sys.stdin.buffer.read()), served)
+made = json.loads(door.write(asked, served.answer([asked.question])[0], served).body)
 print(json.dumps({"answer": made, "imported": sorted({name.partition(".")[0] for name in sys.modules})}))
 """
 
@@ -110,9 +114,8 @@ class Server:
     """`bentoml serve` in a process of its own, and the worker that it starts."""
 
     def __init__(self, home: Path, environment: dict[str, str], folder: Path, *target: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_ports()
+        self.port = port
         self.log = home / "serve.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -151,6 +154,12 @@ class Server:
                 process.kill()
         assert not alive, self.log.read_text()
 
+    def workers(self) -> list[int]:
+        """Process ids of its workers."""
+        psutil: Any = importlib.import_module("psutil")
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return [process.pid for process in family if "_bentoml_impl.worker.service" in process.cmdline()]
+
     def _is_ready(self) -> bool:
         try:
             return self.client.get("/readyz").status_code == 200
@@ -162,6 +171,17 @@ class Server:
             self.process.wait(0.05)
         except subprocess.TimeoutExpired:
             return
+
+
+def free_ports() -> int:
+    """A free port whose neighbour is free too: HTTP's and gRPC's."""
+    while True:
+        with socket.socket() as http, socket.socket() as grpc:
+            http.bind(("127.0.0.1", 0))
+            port: int = http.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                grpc.bind(("127.0.0.1", port + 1))
+                return port
 
 
 def run(environment: dict[str, str], *command: str, folder: Path = ROOT, **options: Any) -> str:
@@ -257,7 +277,7 @@ class TestServed:
         assert answer.status_code == 400
         assert answer.json()["error"]["param"] == "inputs[0].future_covariates.temperature"
 
-    @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v2/nowhere", 404), ("GET", FORECAST, 405)])
+    @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("GET", FORECAST, 405)])
     def test_wrong_paths_are_answered_in_the_shape_of_the_api(
         self, server: Server, method: str, path: str, status: int
     ) -> None:
@@ -268,7 +288,7 @@ class TestServed:
 
     def test_a_body_over_the_limit(self, server: Server) -> None:
         """Sent in chunks, so without a content-length."""
-        pieces = (b" " * 2**20 for _ in range(http.MAX_BODY_BYTES // 2**20 + 2))
+        pieces = (b" " * 2**20 for _ in range(Settings().max_body_bytes // 2**20 + 2))
         assert server.client.post(FORECAST, content=pieces).status_code == 413
 
     @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/livez/"])
@@ -276,11 +296,10 @@ class TestServed:
         assert server.client.get(path, follow_redirects=True).status_code == 200
 
     def test_documentation_comes_from_here_alone(self, server: Server) -> None:
-        page = server.client.get("/", follow_redirects=True)
-        assert page.url.path == "/docs"
+        page = server.client.get("/docs")
         links = re.findall(r"""(?:href|src|url)\s*[=:]\s*["']([^"']+)""", page.text)
         assert {server.client.get(link).status_code for link in links} == {200}
-        assert len(server.client.get("/static_content/swagger-ui-bundle.js").content) > 100_000
+        assert len(server.client.get("/static/swagger-ui-bundle.js").content) > 100_000
         assert not re.search(r"https?:", page.text)
 
     def test_metrics(self, server: Server, city: World) -> None:
@@ -308,6 +327,80 @@ class TestServed:
         assert home.guard_log.read_text() == ""
 
 
+class TestLife:
+    """Workers that are several, that are killed, and that are told to end."""
+
+    def test_several_share_ports_and_metrics_and_one_that_is_killed_is_replaced(
+        self, home: Home, city: World, tmp_path: Path
+    ) -> None:
+        shutil.copytree(home.folder, tmp_path / "home")
+        server = Server(tmp_path / "home", home.environment | {"BENTOCAST_WORKERS": "4"}, tmp_path, home.bento)
+        try:
+            server.wait_until_ready()
+            before = wait_for(lambda: server.workers() if len(server.workers()) == 4 else None)
+            for _ in range(40):  # on a connection each, so that every worker gets some
+                url = f"http://127.0.0.1:{server.port}{FORECAST}"
+                assert httpx.post(url, json=city.document(), trust_env=False).status_code == 200
+            assert wait_for(lambda: counted(server) if counted(server) >= 40 else None) == 40
+            os.kill(before[0], signal.SIGKILL)
+            after = wait_for(lambda: server.workers() if len({*server.workers()} - {*before}) == 1 else None)
+            assert before[0] not in after
+            for _ in range(8):
+                answer = wait_for(lambda: asked(server, city))
+                assert answer.status_code == 200
+        finally:
+            server.end()
+
+    def test_told_to_end_it_says_so_before_it_stops_to_answer(self, home: Home, city: World, tmp_path: Path) -> None:
+        shutil.copytree(home.folder, tmp_path / "home")
+        server = Server(tmp_path / "home", home.environment | {"BENTOCAST_DRAIN_SECONDS": "3"}, tmp_path, home.bento)
+        try:
+            server.wait_until_ready()
+            server.process.send_signal(signal.SIGTERM)
+            told = wait_for(lambda: True if server.client.get("/readyz").status_code == 503 else None)
+            assert told
+            answer = server.client.post(FORECAST, json=city.document())
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+            assert server.process.wait(END_SECONDS) == 0
+        finally:
+            server.end()
+
+    def test_a_damaged_model_does_not_start(self, home: Home, tmp_path: Path) -> None:
+        shutil.copytree(home.folder, tmp_path / "home")
+        (model,) = (tmp_path / "home/models" / home.models[0].replace(":", "/")).rglob(files.ONNX_FILE)
+        wanted = files.sha256(model)
+        model.write_bytes(model.read_bytes() + b"x")
+        server = Server(tmp_path / "home", home.environment, tmp_path, home.bento)
+        assert server.process.wait(READY_SECONDS) == 5
+        said = server.log.read_text()
+        assert f"sha256 is {files.sha256(model)}, wanted {wanted}" in said
+        assert "Traceback" not in said
+
+
+def wait_for(look: Callable[[], Any]) -> Any:
+    """What a look finds, as soon as it finds something."""
+    deadline = time.monotonic() + READY_SECONDS
+    while (found := look()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def counted(server: Server) -> float:
+    """Forecasts that were answered, by the page of metrics."""
+    text = server.client.get("/metrics").text
+    pattern = rf'bentoml_service_request_total{{endpoint="{FORECAST}",http_response_code="200".*}} (\S+)'
+    return sum(map(float, re.findall(pattern, text)))
+
+
+def asked(server: Server, city: World) -> httpx.Response | None:
+    """An answer; a connection to a worker that was killed is one that broke."""
+    try:
+        return server.client.post(FORECAST, json=city.document())
+    except httpx.TransportError:
+        return None
+
+
 class TestContents:
     """What is in a Bento, and what is not."""
 
@@ -317,13 +410,15 @@ class TestContents:
     def test_every_module_that_is_imported_is_in_it(self, home: Home) -> None:
         source = home.unpacked / "src"
         here = {".".join(path.relative_to(source).with_suffix("").parts) for path in source.rglob("*.py")}
+        packages = {".".join(path.parent.relative_to(source).parts) for path in source.rglob("__init__.py")}
         wanted = {name for path in source.rglob("*.py") for name in own_modules(path)}
-        assert wanted - here - {"data", "service"} == set()
+        assert wanted - here - packages == set()
 
     def test_nothing_else_is_in_it(self, home: Home) -> None:
         source = home.unpacked / "src"
         assert {path.name for path in source.iterdir()} <= {"data", "service", "bentofile.yaml"}
-        assert {path.suffix for path in source.rglob("*.*")} - {".pyc"} == {".py", ".yaml"}
+        suffixes = {path.suffix for path in source.rglob("*.*")}
+        assert suffixes - {".pyc"} == {".py", ".yaml", ".html", ".js", ".css", ".svg"}
 
     def test_it_is_tied_to_its_model(self, home: Home) -> None:
         told = yaml.safe_load((home.unpacked / "bento.yaml").read_text())
