@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Value
 
 from data.errors import NotFoundError, RequestError
 from service import rows
@@ -33,6 +34,8 @@ FIELDS = (
     "uint32_values",
     "uint64_values",
 )
+#: The largest number up to which every whole number is a float64.
+MAX_WHOLE = 2.0**53
 _DOOR = Timeseries()
 
 
@@ -48,9 +51,7 @@ def read(request: pb.Request, served: Served) -> Asked:
         raise RequestError(f"content: got {kind or 'nothing'}, wanted {wanted}", param="content")
     if kind == "ndarray":
         return Asked(rows.ask(served.forecaster, _matrix(request.ndarray)))
-    text = (
-        request.text.value.encode() if kind == "text" else msgspec.json.encode(json_format.MessageToDict(request.json))
-    )
+    text = request.text.value.encode() if kind == "text" else msgspec.json.encode(_plain(request.json))
     return _DOOR.read(Call((), text), served)
 
 
@@ -62,6 +63,22 @@ def write(asked: Asked, answer: AnyAnswer, served: Served) -> pb.Response:
     response = pb.Response()
     json_format.Parse(_DOOR.write(asked, answer, served).body, response.json)
     return response
+
+
+def _plain(value: Value) -> Any:
+    """What a value of protobuf says; its numbers are float64, also those that a client wrote as whole ones."""
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return {name: _plain(part) for name, part in value.struct_value.fields.items()}
+    if kind == "list_value":
+        return [_plain(part) for part in value.list_value.values]
+    if kind != "number_value":
+        return None if kind in (None, "null_value") else getattr(value, kind)
+    number = value.number_value
+    if not math.isfinite(number):
+        raise RequestError(f"json: got {number}, wanted a number, or null where a value is missing", param="json")
+    # A zero stays as it is: it may be -0.0.
+    return int(number) if number and number.is_integer() and abs(number) <= MAX_WHOLE else number
 
 
 def _matrix(array: pb.NDArray) -> np.ndarray:
