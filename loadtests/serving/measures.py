@@ -16,7 +16,7 @@ from loadtests.serving.ratios import percentile
 from loadtests.serving.servers import key
 from loadtests.serving.settings import WORKS, Settings
 
-SOAK_FIRST, SOAK_STEP = 10_000, 50_000
+SOAK_FIRST, SOAK_STEP = 10_000, 20_000
 STORM, CALM = 4.0, 0.2
 #: What is measured on one connection: many series at once, and one at a time.
 ALONE = (

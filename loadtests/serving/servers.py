@@ -7,7 +7,7 @@ from pathlib import Path
 
 from loadtests.serving import making
 from loadtests.serving.processes import Command
-from loadtests.serving.settings import CACHE, PEERS, ROOT, WORKS, environment
+from loadtests.serving.settings import PEERS, ROOT, WORKS, environment
 
 
 def commands(servers: tuple[str, ...]) -> dict[str, Command]:
@@ -38,16 +38,18 @@ def _stock_bentoml(work: str) -> Command:
 
 
 def _mlserver(work: str) -> Command:
-    return _peer(
+    """In the folder of its model: it writes metrics and environments to where it is started."""
+    return _command(
         "mlserver",
         work,
-        ("mlserver", "start", str(making.saved("mlserver", work))),
+        ("mlserver", "start", "."),
+        making.saved("mlserver", work),
         f"/v2/models/{work}/ready",
+        PYTHONPATH=str(ROOT),
         MLSERVER_HOST="127.0.0.1",
         MLSERVER_HTTP_PORT="{port}",
         MLSERVER_GRPC_PORT="{port1}",
         MLSERVER_METRICS_PORT="{port2}",
-        MLSERVER_METRICS_DIR=str(CACHE / "logs" / f"mlserver-{work}-metrics"),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Value
 
 from data.errors import NotFoundError, RequestError
 from service import rows
@@ -33,7 +34,7 @@ FIELDS = (
     "uint32_values",
     "uint64_values",
 )
-#: Up to here a double holds every whole number.
+#: The largest number up to which every whole number is a float64.
 MAX_WHOLE = 2.0**53
 _DOOR = Timeseries()
 
@@ -65,25 +66,20 @@ def write(asked: Asked, answer: AnyAnswer, served: Served) -> pb.Response:
     return response
 
 
-def _plain(value: Any) -> Any:
-    """A `google.protobuf.Value` as JSON's own types.
-
-    It knows numbers as doubles alone, so a whole one is taken for an integer; NaN is a missing value.
-    """
-    match value.WhichOneof("kind"):
-        case "number_value":
-            number: float = value.number_value
-            if math.isinf(number):
-                raise RequestError(f"json: got {number}, wanted finite numbers, or null where a value is missing")
-            return int(number) if number.is_integer() and abs(number) <= MAX_WHOLE else number
-        case "struct_value":
-            return {name: _plain(inner) for name, inner in value.struct_value.fields.items()}
-        case "list_value":
-            return [_plain(inner) for inner in value.list_value.values]
-        case None | "null_value":
-            return None
-        case kind:
-            return getattr(value, kind)
+def _plain(value: Value) -> Any:
+    """What a value of protobuf says; its numbers are float64, also those that a client wrote as whole ones."""
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return {name: _plain(part) for name, part in value.struct_value.fields.items()}
+    if kind == "list_value":
+        return [_plain(part) for part in value.list_value.values]
+    if kind != "number_value":
+        return None if kind in (None, "null_value") else getattr(value, kind)
+    number = value.number_value
+    if not math.isfinite(number):
+        raise RequestError(f"json: got {number}, wanted a number, or null where a value is missing", param="json")
+    # A zero stays as it is: it may be -0.0.
+    return int(number) if number and number.is_integer() and abs(number) <= MAX_WHOLE else number
 
 
 def _matrix(array: pb.NDArray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def _of_contents(given: pb.ModelInferRequest.InferInputTensor, shape: tuple[int,
     if field is None:
         raise RequestError(f"{short(given.name)}: {given.datatype} has no contents, wanted raw_input_contents")
     values: Any = getattr(given.contents, field)
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     if len(values) != size:
         raise RequestError(
             f"{short(given.name)}: got {len(values)} elements in {field}, wanted {size} for shape {list(shape)}",

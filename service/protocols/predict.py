@@ -65,7 +65,8 @@ def matrix(instances: list[list[float | None]]) -> np.ndarray:
     lengths = {len(row) for row in instances}
     if len(lengths) > 1:
         return np.empty((len(instances), 0), dtype=np.float32)
-    return np.array(instances, dtype=np.float64).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return np.array(instances, dtype=np.float64).astype(np.float32)
 
 
 def status(served: Served, model: str, *, ready: bool) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def checked_shape(name: str, datatype: str, shape: Sequence[int], *, most: int) 
             f"{short(name)}: datatype: got {short(datatype)}, wanted one of {', '.join((*NUMERIC, BYTES))}", param=name
         )
     whole = tuple(shape)
-    if not 1 <= len(whole) <= MAX_DIMENSIONS or min(whole) < 0 or math.prod(whole) > most:
+    if not 1 <= len(whole) <= MAX_DIMENSIONS or min(whole) < 0 or max(*whole, math.prod(whole)) > most:
         raise RequestError(
             f"{short(name)}: shape: got {short(list(whole))}, wanted 1 to {MAX_DIMENSIONS} dimensions and at most {most} "
             "elements",

@@ -164,13 +164,13 @@ def as_input(history: History) -> dict[str, Any]:
     made: dict[str, Any] = {
         "type": "univariate_time_series",
         "name": history.name,
-        "series": _numbers(history.values),
+        "series": numbers(history.values),
         "frequency": "1h",
         "start_timestamp": str(history.start),
     }
     for key, covariates in (("past", history.past_covariates), ("future", history.future_covariates)):
         if covariates:
-            made[f"{key}_covariates"] = {name: _numbers(values) for name, values in covariates.items()}
+            made[f"{key}_covariates"] = {name: numbers(values) for name, values in covariates.items()}
     return made
 
 
@@ -246,5 +246,6 @@ def part(answer: Answer, place: int) -> Answer:
     return Answer(answer.names[only], answer.starts[only], answer.mean[only], answer.levels, answer.quantiles[:, only])
 
 
-def _numbers(values: Floats) -> list[float | None]:
+def numbers(values: Floats) -> list[float | None]:
+    """As JSON has them: null for NaN."""
     return [None if math.isnan(value) else value for value in values.tolist()]
