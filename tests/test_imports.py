@@ -67,10 +67,11 @@ def files(name: str) -> set[Path]:
 
 
 def included() -> set[Path]:
+    """The modules that a Bento takes along; the page's files are none."""
     patterns = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
     found = {pattern: set(ROOT.glob(pattern)) for pattern in patterns}
     assert all(found.values()), f"bentofile.yaml includes what is not there: {found}"
-    return set(itertools.chain.from_iterable(found.values()))
+    return {path for path in itertools.chain.from_iterable(found.values()) if path.suffix == ".py"}
 
 
 def test_every_room_is_known() -> None:
