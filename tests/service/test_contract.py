@@ -125,7 +125,7 @@ class TestSameNumbers:
         wanted = Wanted(city.histories(2), 5, (0.5,))
         worker = city.worker()
         body = city.document(*wanted.histories, horizon=5, quantiles=[0.5])
-        made = Life(worker, Client(worker).metrics).answer(body)
+        made = Life(worker, Client(worker).metrics, None).answer(body)
         assert [output["content"][0]["mean_forecast"] for output in made["outputs"]] == expected(
             city, wanted
         ).mean.tolist()
@@ -142,8 +142,8 @@ class TestSameRows:
         assert isinstance(answer, RowsAnswer)
         for door in ROWS_DOORS:
             point, spread = door.told(talk(door, door.request(matrix), city.served))
-            assert np.array_equal(point, answer.point.astype(np.float32)), door.name
-            assert spread is None or np.array_equal(spread, answer.spread.astype(np.float32)), door.name
+            assert np.array_equal(point, answer.values["point"].astype(np.float32)), door.name
+            assert spread is None or np.array_equal(spread, answer.values["spread"].astype(np.float32)), door.name
 
     @pytest.mark.parametrize("door", ROWS_DOORS, ids=ROWS_NAMES)
     def test_of_any_numbers(self, city: World, door: Door) -> None:
@@ -154,7 +154,7 @@ class TestSameRows:
         (answer,) = city.served.answer([rows.ask(city.forecaster, matrix)])
         assert isinstance(answer, RowsAnswer)
         point, _ = door.told(talk(door, door.request(matrix), city.served))
-        assert np.array_equal(point, answer.point.astype(np.float32))
+        assert np.array_equal(point, answer.values["point"].astype(np.float32))
 
     def test_that_32_bits_cannot_hold_are_infinite(self, city: World) -> None:
         """Where numbers come with 64."""
@@ -168,7 +168,7 @@ class TestSameRows:
             asked = door.read(Call((), body(sent), "bentocast-rows"), city.served)
             (same_answer,) = city.served.answer([asked.question])
             assert isinstance(same_answer, RowsAnswer)
-            assert np.array_equal(same_answer.point, answer.point)
+            assert np.array_equal(same_answer.values["point"], answer.values["point"])
         array = bentoml_pb2.NDArray(shape=[1, columns], double_values=large[0])
         matrix = grpc_bentoml.read(bentoml_pb2.Request(api_name="rows", ndarray=array), city.served).question
         assert isinstance(matrix, RowsQuestion)
