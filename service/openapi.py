@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from service.answers import ANSWERS
 from service.protocols.actuals import ActualsRequest
 from service.protocols.inference_http import InferRequest
 from service.protocols.predict import SeriesRequest
@@ -16,21 +17,22 @@ _TEXT = {"type": "string"}
 _DETAIL = {
     "type": "object",
     "properties": {"code": _TEXT, "message": _TEXT, "param": {"type": ["string", "null"]}, "type": _TEXT},
+    "required": ["code", "message", "param", "type"],
 }
 _ERRORS = {
-    "Error": {"type": "object", "properties": {"error": _DETAIL}},
-    "PlainError": {"type": "object", "properties": {"error": _TEXT}},
+    "Error": {"type": "object", "properties": {"error": _DETAIL}, "required": ["error"]},
+    "PlainError": {"type": "object", "properties": {"error": _TEXT}, "required": ["error"]},
 }
 
 
 def describe(served: Served) -> dict[str, Any]:
     """The OpenAPI 3.1 description of the service."""
     messages = [ForecastRequest, ActualsRequest, SeriesRequest, InferRequest]
-    (forecast, actuals, instances, infer), schemas = msgspec.json.schema_components(
-        messages, ref_template="#/components/schemas/{name}"
+    ((forecast, actuals, instances, infer, *answers), schemas) = msgspec.json.schema_components(
+        [*messages, *ANSWERS.values()], ref_template="#/components/schemas/{name}"
     )
     model = {"name": "model", "in": "path", "required": True, "schema": {"enum": [served.model, served.rows_model]}}
-    return {
+    described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "bentocast",
@@ -63,6 +65,11 @@ def describe(served: Served) -> dict[str, Any]:
         },
         "components": {"schemas": {**schemas, **_ERRORS}},
     }
+    answered = dict(zip(ANSWERS, answers, strict=True))
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            operation["responses"]["200"]["content"] = _content(answered.get(path))
+    return described
 
 
 def _get(summary: str, error: str = "Error", *parameters: dict[str, Any]) -> dict[str, Any]:
@@ -84,11 +91,13 @@ def _post(
     }
 
 
-def _responses(error: str) -> dict[str, Any]:
-    def content(schema: dict[str, Any]) -> dict[str, Any]:
-        return {"application/json": {"schema": schema}}
+def _content(schema: dict[str, Any] | None) -> dict[str, Any]:
+    """JSON of some shape, or plain text."""
+    return {"text/plain": {"schema": _TEXT}} if schema is None else {"application/json": {"schema": schema}}
 
-    fault = content({"$ref": f"#/components/schemas/{error}"})
+
+def _responses(error: str) -> dict[str, Any]:
+    fault = _content({"$ref": f"#/components/schemas/{error}"})
     return {
         "200": {"description": "done"},
         "4XX": {"description": "what was wrong with the request, and what is wanted", "content": fault},

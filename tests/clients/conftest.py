@@ -91,7 +91,7 @@ def ask(question: Answer, pytestconfig: pytest.Config) -> Callable[[str], Answer
 
     def asked(name: str) -> Answer:
         if name not in told:
-            told[name] = _run(_interpreter(name, pytestconfig), HERE / name / "ask.py", json.dumps(question))
+            told[name] = _run(interpreter(name, pytestconfig), HERE / name / "ask.py", json.dumps(question))
         return told[name]
 
     return asked
@@ -107,7 +107,7 @@ def as_tensors(contents: Iterator[Answer]) -> Answer:
     }
 
 
-def _interpreter(name: str, config: pytest.Config) -> Path:
+def interpreter(name: str, config: pytest.Config) -> Path:
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     try:
         with capture.global_and_fixture_disabled():  # uv shows how far it is
