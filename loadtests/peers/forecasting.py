@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from data.declaration import Declaration
-from data.features import Design
+from data.features import Declaration, Design
 from data.panel import Panel
 
 Floats = NDArray[np.float64]

@@ -43,6 +43,7 @@ class Findings:
 
     Attributes:
         rates: by entry, answers a second in each round at 16 connections.
+        processor: by entry, seconds of processor time for one answer in each of these rounds.
         alone: by entry, series a second in each round at one connection.
         tails: by entry.
         starts: by server, seconds from start to ready in each round.
@@ -53,6 +54,7 @@ class Findings:
     """
 
     rates: dict[str, list[float]] = field(default_factory=dict)
+    processor: dict[str, list[float]] = field(default_factory=dict)
     alone: dict[str, list[float]] = field(default_factory=dict)
     tails: dict[str, Tail] = field(default_factory=dict)
     starts: dict[str, list[float]] = field(default_factory=dict)

@@ -65,12 +65,18 @@ def starts(commands: Mapping[str, Command], settings: Settings, logs: Path, find
 
 
 def rounds(entries: Entries, servers: Servers, settings: Settings, findings: Findings) -> None:
-    """Answers a second of every server, all in each round, in random order."""
+    """Answers a second of every server and processor time for each, all in each round, in random order."""
     mains = [main_entry(server, work) for server in settings.servers for work in WORKS]
     names = [name for name in (*mains, *BESIDES) if name in entries]
 
     def measure(entry: Entry) -> float:
-        return h2load.for_seconds(entry, _port(servers, entry), settings.seconds, warm_up=settings.warm_up).rate
+        server = servers[key(entry.server, entry.work)]
+        h2load.for_seconds(entry, server.port, settings.warm_up)
+        before = server.processor_seconds()
+        loaded = h2load.for_seconds(entry, server.port, settings.seconds)
+        spent = server.processor_seconds() - before
+        findings.processor.setdefault(entry.name, []).append(spent / loaded.succeeded)
+        return loaded.rate
 
     _interleaved("round", names, entries, settings, measure, findings.rates, "requests/s")
 

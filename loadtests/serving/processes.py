@@ -107,6 +107,15 @@ class Server:
         leaves = [size for process, size in sizes.items() if process.pid not in parents]
         return Memory(max(leaves), sum(sizes.values()))
 
+    def processor_seconds(self) -> float:
+        """Processor time that all its processes have taken so far."""
+        seconds = 0.0
+        for process in self._family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                seconds += times.user + times.system
+        return seconds
+
     def ask_to_end(self) -> None:
         """Send SIGTERM; `end` waits for all that are there now, also those that the first one leaves behind."""
         self._leaving += self._family()

@@ -23,6 +23,8 @@ def markdown(findings: Findings, settings: Settings, about: dict[str, str]) -> s
         _how(settings),
         "## Ratios",
         table(("what", "work", "requests/s or series/s", "against", "ratio", "over rounds"), _ratios(findings, settings)),
+        "## Processor time of the server for one answer",
+        table(("server", "work", "ms", "times ours", "over rounds"), _processor(findings, settings)),
         f"## Latency at 16 connections over {settings.tail_seconds} s",
         table(("asked", "requests/s", "p50 ms", "p99 ms", "p99/p50"), _tails(findings)),
         "## Memory after the load, and time from start to ready",
@@ -91,6 +93,20 @@ def _compared(what: str, work: str, found: dict[str, list[float]], name: str, ot
 
 def _median(rates: list[float] | None) -> str:
     return f"{statistics.median(rates):,.0f}" if rates else MISSING
+
+
+def _processor(findings: Findings, settings: Settings) -> Iterator[Sequence[str]]:
+    """Hardly touched by what else the machine does, unlike answers a second."""
+    found = findings.processor
+    for work, told in WORKS.items():
+        ours = main_entry("ours", work)
+        for server in settings.servers:
+            name = main_entry(server, work)
+            if name not in found:
+                continue
+            made = ratio(found[name], found[ours]) if ours in found else None
+            times = (f"{made.median:.2f}", f"{made.low:.2f} to {made.high:.2f}") if made else (MISSING, "")
+            yield NAMES[server], told.partition(":")[0], f"{statistics.median(found[name]) * 1e3:.2f}", *times
 
 
 def _tails(findings: Findings) -> Iterator[Sequence[str]]:

@@ -37,6 +37,7 @@ def test_all_that_a_server_started_is_ended(tmp_path: Path) -> None:
         child = int((tmp_path / "fake.log").read_text().split()[1])
         assert psutil.pid_exists(child)
         assert server.ready_seconds > 0
+        assert server.processor_seconds() > 0
         assert server.memory().whole > server.memory().worker > 1_000_000
     assert gone(child)
 

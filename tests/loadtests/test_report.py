@@ -13,6 +13,7 @@ def findings() -> Findings:
     storm = Offered(10.0, 8_000, {200: [0.01] * 1_800, 503: [0.002, 0.03]}, in_time=1_700, unsent=6_198, lag_p99=0.2)
     return Findings(
         rates={"ours forecast": [200, 100, 150], "FastAPI + onnxruntime forecast": [100, 100, 100]},
+        processor={"ours forecast": [0.002, 0.004, 0.002], "FastAPI + onnxruntime forecast": [0.003, 0.004, 0.004]},
         alone={"ours forecast": [100, 100, 100], "ours forecast: JSON, 256 series": [1_000, 1_200, 1_100]},
         tails={"ours forecast": Tail(150.0, 0.1, 0.25)},
         starts={"ours": [4.0, 5.0, 4.5]},
@@ -40,6 +41,11 @@ def test_missing_rows_say_so() -> None:
     assert "| ours / mlflow models serve | B | 150 | missing | missing |  |" in lines()
     assert "| gRPC typed / our HTTP | B | missing | 150 | missing |  |" in lines()
     assert "- ours rows: POST /v2 answers 404" in lines()
+
+
+def test_processor_time() -> None:
+    assert "| ours | B | 2.00 | 1.00 | 1.00 to 1.00 |" in lines()
+    assert "| FastAPI + onnxruntime | B | 4.00 | 1.50 | 1.00 to 2.00 |" in lines()
 
 
 def test_many_series_against_one() -> None:
