@@ -146,7 +146,7 @@ class GrpcServer:
             worker.keys.check(
                 keys.of_headers(
                     *(
-                        value.encode("latin-1") if value else None
+                        value.encode("latin-1", "replace") if value else None
                         for value in map(given.get, ("authorization", "x-api-key"))
                     )
                 )
