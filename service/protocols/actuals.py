@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from data.errors import RequestError
 from service.call import Call, Reply
 from service.decoding import decode, moment
+from service.faults import short
 from service.histories import EARLIEST, LATEST, MAX_MAGNITUDE, MAX_NAME
 from service.worker import Worker
 
@@ -61,6 +62,12 @@ async def put(worker: Worker, actuals: list[Actual]) -> int:
         raise RequestError(
             f"actuals: got {len(actuals)}, wanted at most {MAX_ACTUALS}: send several requests", param="actuals"
         )
+    for place, actual in enumerate(actuals):
+        if len(actual.series) > MAX_NAME:
+            raise RequestError(
+                f"actuals[{place}].series: got {short(actual.series)}, wanted text of at most {MAX_NAME} characters",
+                param=f"actuals[{place}].series",
+            )
     times = np.array(
         [moment(actual.timestamp, f"actuals[{place}].timestamp") for place, actual in enumerate(actuals)],
         dtype="datetime64[s]",

@@ -24,7 +24,7 @@ from service.protocols.predict import Predict
 from service.protocols.tensors import BYTES, NUMERIC, Tensor, from_raw
 from service.protocols.timeseries import Timeseries
 from service.served import AnyAnswer, Served
-from tests.service.world import MODEL, as_input, numbers
+from tests.service.world import MODEL, World, as_input, numbers
 
 Floats = NDArray[np.float64]
 
@@ -621,3 +621,20 @@ def of_contents(contents: list[dict[str, Any]]) -> Told:
         quantiles=[np.array([content["quantiles"][level] for content in contents]) for level in levels],
         names=[content["name"] for content in contents],
     )
+
+
+def same(one: Told, other: Told) -> bool:
+    """Whether two clients were told the same, to the last bit."""
+    return (
+        one.starts == other.starts
+        and np.array_equal(one.mean, other.mean)
+        and len(one.quantiles) == len(other.quantiles)
+        and all(np.array_equal(ours, theirs) for ours, theirs in zip(one.quantiles, other.quantiles, strict=True))
+        and (not one.names or not other.names or one.names == other.names)
+    )
+
+
+def expected(world: World, wanted: Wanted) -> Told:
+    """What the core says."""
+    answer = world.answer(*wanted.histories, horizon=wanted.horizon, levels=wanted.levels)
+    return Told(answer.starts.astype(str).tolist(), answer.mean, [*answer.quantiles], list(answer.names))
