@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from data.features import Declaration, Design
+from data.declaration import Declaration
+from data.features import Design
 from data.panel import Panel
 
 Floats = NDArray[np.float64]

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from data import command, forecaster, params, schema
-from data.features import Declaration, Design, scale_floor
+from data.declaration import Declaration
+from data.features import Design, scale_floor
 from data.forecaster import Bins, Calibration, Card, Reference
 from data.ingest import to_panel
 from data.panel import Panel
