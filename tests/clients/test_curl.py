@@ -128,4 +128,4 @@ def test_an_error_for_the_shell(question: Answer) -> None:
         check=False,
     )
     assert done.returncode == 22
-    assert json.loads(done.stdout)["error"]["param"] is None
+    assert json.loads(done.stdout)["error"]["param"] == "inputs"
