@@ -54,9 +54,9 @@ class Keeper:
             logger.error("the record is not kept: %s", err.message)  # noqa: TRY400 - the message says it all
             self._metrics.unopened()
             return
-        recorder.put_many(list(self._waiting))
         self._recorder = recorder
-        self._waiting.clear()
+        while self._waiting:
+            recorder.put_many((self._waiting.popleft(),))
 
     def keep(self, question: Question, answer: Answer) -> None:
         """Hand over the forecasts of one request; costs a few microseconds a series."""

@@ -16,7 +16,7 @@ from data import params
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: Commands whose own documentation says what they do; here it counts that they are there.
-TOOLS = {"bentoml", "curl", "cd", "dvc", "git", "locust", "mlflow", "source"}
+TOOLS = {"python", "bentoml", "curl", "cd", "dvc", "git", "locust", "mlflow", "source"}
 
 
 def _commands() -> list[str]:

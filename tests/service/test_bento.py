@@ -158,7 +158,12 @@ class Server:
         """Process ids of its workers."""
         psutil: Any = importlib.import_module("psutil")
         family = psutil.Process(self.process.pid).children(recursive=True)
-        return [process.pid for process in family if "_bentoml_impl.worker.service" in process.cmdline()]
+        found = []
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                if "_bentoml_impl.worker.service" in process.cmdline():
+                    found.append(process.pid)
+        return found
 
     def _is_ready(self) -> bool:
         try:

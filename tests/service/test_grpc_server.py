@@ -128,7 +128,7 @@ class TestForecasts:
         kind = kinds.get(door.method.partition(".")[0], inference_pb2.ModelInferResponse)
         response = kind.FromString(made)
         assert same(door.told(response), expected(city, wanted))
-        assert TRACE.items() <= dict(call.initial_metadata()).items()
+        assert TRACE.items() <= dict(call.trailing_metadata()).items()
 
     @pytest.mark.parametrize("door", GRPC_DOORS, ids=lambda door: door.name)
     @pytest.mark.parametrize(
