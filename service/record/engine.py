@@ -13,7 +13,7 @@ from data.errors import ConfigError
 from service.record.address import Address
 
 #: How long SQLite waits for another process' transaction.
-BUSY_SECONDS = 2.0
+BUSY_SECONDS = 5.0
 #: PostgreSQL: no statement takes longer, and a server that went silent is given up after about 20 s.
 _POSTGRESQL = {
     "connect_timeout": "5",

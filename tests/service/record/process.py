@@ -61,6 +61,7 @@ def fill(recorder: Recorder) -> None:
             refused = err.message
         else:
             acknowledged += 1
+    recorder.put_many([entry()] * 20)
     full = recorder.stats()
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     wait_until(lambda: recorder.stats().healthy)
@@ -77,7 +78,7 @@ TASKS: dict[str, Callable[[Recorder], None]] = {
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    keeper = opened(sys.argv[2], acknowledge_seconds=1.5)
+    keeper = opened(sys.argv[2], acknowledge_seconds=3 if sys.argv[1] == "fill" else 60)
     TASKS[sys.argv[1]](keeper)
-    keeper.close(20)
+    keeper.close(60)
     say({"written": keeper.stats().written, "dropped": keeper.stats().dropped})

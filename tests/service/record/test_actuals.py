@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import RequestError
@@ -62,6 +62,7 @@ def test_rows_keep_the_last_value_and_the_order_of_keys() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4), st.floats(allow_infinity=False)), min_size=1))
 def test_rows_are_a_dictionary_in_order(given: list[tuple[str, int, float]]) -> None:
     calls = [Call(Actuals.checked([name], hours(1, at), np.array([value]))) for name, at, value in given]

@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import ConfigError
@@ -69,6 +69,7 @@ def test_address_is_refused(url: str, message: str) -> None:
     assert "cret" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(PLAIN, min_size=6, max_size=30))
 def test_address_never_shows_a_password(password: str) -> None:
     address = Address.parse(f"postgresql+psycopg://u:{password}@127.0.0.1/d")

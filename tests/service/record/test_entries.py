@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -37,6 +37,7 @@ def entries(draw: st.DrawFn) -> ForecastEntry:
     )
 
 
+@settings(deadline=None)
 @given(entries())
 def test_encode_keeps_every_number(made: ForecastEntry) -> None:
     row = encode(made)
@@ -106,6 +107,7 @@ def test_encode_refuses(changes: dict[str, Any], message: str) -> None:
         encode(entry(**changes))
 
 
+@settings(deadline=None)
 @given(NAMES)
 def test_check_text_takes_what_can_be_written(text: str) -> None:
     check_text("series", text)

@@ -12,7 +12,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.record import RecordUnavailableError
+from service.record import RecordUnavailableError, engine
 from tests.service.record.kept import bring, entry, hours, opened, rows, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -67,15 +66,14 @@ def read_only(folder: Path) -> Iterator[None]:
 
 
 def test_a_killed_process_leaves_every_acknowledged_value(url: str) -> None:
-    """`kill -9` at a moment of its choosing, again and again, on the same database."""
+    """`kill -9` while it is at work, again and again, on the same database."""
     chance = random.Random(5)
     acknowledged: dict[str, int] = {}
     for number in range(4):
         killed = started("acknowledge", url, f"run-{number}")
         assert killed.stdout is not None
-        lines = [killed.stdout.readline()]
-        timer = threading.Timer(chance.uniform(0.0, 0.4), killed.kill)
-        timer.start()
+        lines = [killed.stdout.readline() for _ in range(chance.randint(1, 150))]
+        killed.kill()
         lines += killed.stdout.read().splitlines(keepends=True)
         killed.communicate()
         assert killed.returncode == -signal.SIGKILL
@@ -86,7 +84,6 @@ def test_a_killed_process_leaves_every_acknowledged_value(url: str) -> None:
         found.setdefault(series, set()).add(int(value))
     for name, last in acknowledged.items():
         assert set(range(last + 1)) <= found[name], name
-    assert sum(acknowledged.values()) > 100
     if url.startswith("sqlite"):
         assert rows(url, "PRAGMA integrity_check") == [("ok",)]
 
@@ -96,16 +93,13 @@ def test_several_processes_write_at_once(url: str) -> None:
     for worker in crowd:
         assert worker.stdout is not None
         assert json.loads(worker.stdout.readline()) == "ready"
-    done = []
     for worker in crowd:
         assert worker.stdin is not None
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    for worker in crowd:
-        out, err = worker.communicate(timeout=120)
-        assert err == ""
-        done.append(json.loads(out.splitlines()[-1]))
-    assert done == [{"written": 1_000, "dropped": 0}] * 4
+    ended = [worker.communicate(timeout=120) for worker in crowd]
+    assert [worker.returncode for worker in crowd] == [0] * 4, ended
+    assert [json.loads(out.splitlines()[-1]) for out, _ in ended] == [{"written": 1_000, "dropped": 0}] * 4
     assert rows(url, "SELECT series, count(*) FROM forecasts GROUP BY series ORDER BY series") == [
         (f"worker-{number}", 1_000) for number in range(4)
     ]
@@ -136,7 +130,7 @@ def test_a_full_disk_loses_no_acknowledged_value_and_is_got_over(sqlite: str) ->
     process = started("fill", sqlite)
     out, err = process.communicate(timeout=60)
     seen, closed = map(json.loads, out.splitlines())
-    assert (seen["healthy"], seen["queued"] > 0) == (False, True)
+    assert (seen["healthy"], seen["queued"] >= 20) == (False, True)
     assert "make room on its disk" in seen["refused"]
     assert "make room on its disk" in err
     assert "works again" in err
@@ -225,7 +219,10 @@ def test_a_deleted_folder_is_waited_for(sqlite: str, tmp_path: Path) -> None:
     recorder.close()
 
 
-def test_a_locked_database_is_waited_for(sqlite: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_locked_database_is_waited_for(
+    sqlite: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.5)
     recorder = opened(sqlite, acknowledge_seconds=3)
     other = sqlite3.connect(tmp_path / "record.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -289,7 +286,7 @@ def test_close_gives_up_in_time(sqlite: str, tmp_path: Path) -> None:
     recorder.put_many([entry()] * 5)
     began = time.monotonic()
     recorder.close(0.3)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 2
     assert (recorder.stats().dropped, recorder.stats().queued) == (5, 0)
     recorder._thread.join()
     other.execute("COMMIT")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import ConfigError
@@ -98,6 +98,7 @@ def in_order(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
     return sorted(map(tuple, frame.fillna({"actual": 1e9}).itertuples(index=False)))
 
 
+@settings(deadline=None)
 @given(st.lists(stored(), min_size=1, max_size=8), recorded(), st.tuples(st.integers(-5, 5), st.integers(-5, 15)))
 def test_join_is_pandas_merge(forecasts: list[StoredForecast], actuals: StoredActuals, window: tuple[int, int]) -> None:
     made = [as_frame(part) for part in join(forecasts, actuals, window)]
