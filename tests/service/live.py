@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).parents[2]
-READY_SECONDS, END_SECONDS = 60, 20
+READY_SECONDS, END_SECONDS = 120, 20
 
 #: Puts a folder into BentoML's store as `bentoml.mlflow.import_model` lays it out.
 STORE = """
@@ -104,14 +105,13 @@ def serve(model: Path, folder: Path, **settings: object) -> Iterator[Live]:
 
 
 def free_ports() -> int:
-    """The first of two ports beside each other that nobody has."""
+    """The first of two ports beside each other that nobody has, below those that are given to clients meanwhile."""
     for _ in range(100):
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 1))
-                return port
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
+            return port
     raise AssertionError("no two free ports beside each other")
 
 
