@@ -127,6 +127,16 @@ def test_a_bento_takes_along_all_that_it_imports() -> None:
     assert not missing, f"add to bentofile.yaml's include: {missing}"
 
 
+def test_a_bento_takes_along_the_whole_room_of_the_service() -> None:
+    """All its folders, with the page and the generated messages; not what only those need who make them."""
+    made_from = {".proto", ".pyi", ".pyc"}
+    here = {path for path in (ROOT / "service").rglob("*") if path.is_file() and path.suffix not in made_from}
+    patterns = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
+    taken = set(itertools.chain.from_iterable(ROOT.glob(pattern) for pattern in patterns))
+    assert {path for path in taken if path.is_relative_to(ROOT / "service")} == here
+    assert {path.suffix for path in here} >= {".py", ".html", ".js"}
+
+
 def test_a_bento_takes_along_nothing_that_it_does_not_import() -> None:
     taken = included()
     reached = {path for path in taken if path.is_relative_to(ROOT / "service")}

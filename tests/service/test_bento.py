@@ -19,13 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
 import yaml
 
 from data import forecaster as files
+from service.proto import forecast_pb2
 from service.settings import Settings
+from tests.service.doors import GrpcForecast, Told, Wanted, expected, same
 
 if TYPE_CHECKING:
     from tests.service.world import World
@@ -165,6 +168,14 @@ class Server:
                     found.append(process.pid)
         return found
 
+    def forecast(self, wanted: Wanted) -> Told:
+        """A forecast by gRPC, on a connection of its own."""
+        door = GrpcForecast()
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(f"127.0.0.1:{self.port + 1}", options=options) as channel:
+            ask = channel.unary_unary(f"/{door.method}", response_deserializer=forecast_pb2.ForecastResponse.FromString)
+            return door.told(ask(door.request(wanted).SerializeToString(), timeout=30))
+
     def _is_ready(self) -> bool:
         try:
             return self.client.get("/readyz").status_code == 200
@@ -181,11 +192,11 @@ class Server:
 def free_ports() -> int:
     """A free port whose neighbour is free too: HTTP's and gRPC's."""
     while True:
-        with socket.socket() as http, socket.socket() as grpc:
+        with socket.socket() as http, socket.socket() as next_to_it:
             http.bind(("127.0.0.1", 0))
             port: int = http.getsockname()[1]
             with contextlib.suppress(OSError, OverflowError):
-                grpc.bind(("127.0.0.1", port + 1))
+                next_to_it.bind(("127.0.0.1", port + 1))
                 return port
 
 
@@ -346,7 +357,12 @@ class TestLife:
             for _ in range(40):  # on a connection each, so that every worker gets some
                 url = f"http://127.0.0.1:{server.port}{FORECAST}"
                 assert httpx.post(url, json=city.document(), trust_env=False).status_code == 200
+            wanted = Wanted([city.history(1)], levels=(0.5,))
+            for _ in range(20):
+                assert same(server.forecast(wanted), expected(city, wanted))
             assert wait_for(lambda: counted(server) if counted(server) >= 40 else None) == 40
+            method = f"/{GrpcForecast.method}"
+            assert wait_for(lambda: counted(server, method) if counted(server, method) >= 20 else None) == 20
             os.kill(before[0], signal.SIGKILL)
             after = wait_for(lambda: server.workers() if len({*server.workers()} - {*before}) == 1 else None)
             assert before[0] not in after
@@ -391,10 +407,10 @@ def wait_for(look: Callable[[], Any]) -> Any:
     return found
 
 
-def counted(server: Server) -> float:
+def counted(server: Server, endpoint: str = FORECAST) -> float:
     """Forecasts that were answered, by the page of metrics."""
     text = server.client.get("/metrics").text
-    pattern = rf'bentoml_service_request_total{{endpoint="{FORECAST}",http_response_code="200".*}} (\S+)'
+    pattern = rf'bentoml_service_request_total{{endpoint="{re.escape(endpoint)}",http_response_code="200".*}} (\S+)'
     return sum(map(float, re.findall(pattern, text)))
 
 

@@ -85,6 +85,8 @@ class Line:
         """Code and text of a refusal."""
         with pytest.raises(grpc.RpcError) as caught:
             self.ask(method, request, **sent)
+        if method in MESSAGES and caught.value.code() != grpc.StatusCode.RESOURCE_EXHAUSTED:  # which is gRPC's own
+            assert TRACE.items() <= dict(caught.value.trailing_metadata()).items()
         return caught.value.code(), caught.value.details()
 
     def counted(self, method: str, code: int) -> float | None:
