@@ -467,11 +467,11 @@ class TestCompression:
         [
             ("gzip", b"{}", "body: it is not gzip: "),
             ("gzip", b"", "body: its gzip ends too early"),
-            ("gzip", gzip.compress(b"{}")[:-5], "body: its gzip ends too early"),
+            ("gzip", gzip.compress(b"{}", mtime=0)[:-5], "body: its gzip ends too early"),
             ("gzip", zlib.compress(b"{}"), "body: it is not gzip: "),
-            ("deflate", gzip.compress(b"{}"), "body: it is not deflate: "),
+            ("deflate", gzip.compress(b"{}", mtime=0), "body: it is not deflate: "),
             ("deflate", zlib.compress(b"{}")[:-1], "body: its deflate ends too early"),
-            ("gzip", gzip.compress(b"{}") + b"more", "body: something follows its gzip"),
+            ("gzip", gzip.compress(b"{}", mtime=0) + b"more", "body: something follows its gzip"),
         ],
     )
     def test_that_is_damaged(self, client: Client, coding: str, body: bytes, text: str) -> None:
