@@ -173,16 +173,21 @@ class Engine(Generic[Work, Made]):
         if not batch:
             return
         began = self._clock()
-        try:
-            made = self._run(batch)
-        except Exception as err:
-            for future in futures:
-                future.set_exception(err)
-            return
+        made = self._each(batch)
         rows = sum(work.rows for work in batch)
         self._row_seconds += SMOOTHING * ((self._clock() - began) / max(1, rows) - self._row_seconds)
         for future, answer in zip(futures, made, strict=True):
-            future.set_result(answer)
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+    def _each(self, batch: list[Work]) -> list[Made | Exception]:
+        """An answer or an error for each: where one pass fails, each alone, so that nobody suffers for another."""
+        try:
+            return list(self._run(batch))
+        except Exception as err:
+            return [err] if len(batch) == 1 else [answer for work in batch for answer in self._each([work])]
 
     def _take(self) -> tuple[list[Work], list[asyncio.Future[Made]]]:
         now = self._clock()

@@ -174,12 +174,13 @@ class TestBatches:
 
 
 class TestFaults:
-    def test_reach_all_who_asked_and_nobody_after(self) -> None:
+    def test_reach_whose_they_are_and_nobody_beside_or_after(self) -> None:
         async def talk(engine: Engine[Work, str], model: Model) -> None:
             model.faulty = {1}
             futures = [engine.submit(Work(name), NEVER) for name in range(3)]
             got = await asyncio.gather(*futures, return_exceptions=True)
-            assert [str(fault) for fault in got] == ["odd"] * 3
+            assert [str(told) for told in got] == ["answer 0", "odd", "answer 2"]
+            assert model.batches == [[0, 1, 2], [0], [1], [2]]
             assert await engine.submit(Work(3), NEVER) == "answer 3"
             assert engine.queued_rows == 0
 
