@@ -50,6 +50,7 @@ class Findings:
         memory: by server and work, after the load.
         soak: requests answered by one worker of ours so far, and its resident bytes.
         overloads: by entry.
+        refused: by entry, requests that failed under load; the rates count the others.
         missing: by entry or part of the run, why it is not there.
     """
 
@@ -61,4 +62,10 @@ class Findings:
     memory: dict[str, Memory] = field(default_factory=dict)
     soak: dict[int, int] = field(default_factory=dict)
     overloads: dict[str, Overload] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+
+    def count(self, name: str, failed: int) -> None:
+        """Keep the number of requests that failed under load."""
+        if failed:
+            self.refused[name] = self.refused.get(name, 0) + failed

@@ -15,6 +15,8 @@ from data.errors import BentocastError
 from loadtests.serving.entries import Entry
 
 INSTALL = "h2load is not installed: apt-get install nghttp2-client (Debian, Ubuntu), brew install nghttp2 (macOS)"
+#: Share of refusals under load that is reported and goes on; with more it is no measurement of answers.
+TOLERATED = 0.05
 #: An answer that is this much smaller than the one that was checked is not that answer.
 SMALLEST_SHARE = 0.9
 
@@ -65,7 +67,7 @@ def for_seconds(
         log: where every request's latency is written.
 
     Raises:
-        LoadError: a request failed, or an answer is shorter than the one that was checked.
+        LoadError: too many requests failed, or an answer is shorter than the one that was checked.
     """
     how = ["-D", str(seconds), "--warm-up-time", str(warm_up), *(["--log-file", str(log)] if log else [])]
     return _run(entry, port, connections, how)
@@ -104,9 +106,10 @@ def parse(text: str) -> Loaded:
 
 
 def latencies(log: Path) -> list[float]:
-    """Seconds that each request of a log took; its lines are start, status and microseconds."""
+    """Seconds that each answered request of a log took; its lines are start, status and microseconds."""
     with log.open(encoding="ascii") as lines:
-        return [int(line.split("\t")[2]) / 1e6 for line in lines]
+        rows = [line.split("\t") for line in lines]
+    return [int(took) / 1e6 for _, status, took in rows if status.startswith("2")]
 
 
 def _run(entry: Entry, port: int, connections: int, how: list[str]) -> Loaded:
@@ -119,7 +122,7 @@ def _run(entry: Entry, port: int, connections: int, how: list[str]) -> Loaded:
     if done.returncode:
         raise LoadError(f"{entry.name}: h2load ended with {done.returncode}: {done.stdout}{done.stderr}")
     loaded = parse(done.stdout)
-    if loaded.failed or not loaded.succeeded:
+    if not loaded.succeeded or loaded.failed > TOLERATED * (loaded.succeeded + loaded.failed):
         raise LoadError(f"{entry.name}: {loaded.failed} requests failed, {loaded.succeeded} were answered, wanted all")
     if loaded.data_bytes < SMALLEST_SHARE * loaded.succeeded * entry.answer_bytes:
         raise LoadError(

@@ -18,6 +18,8 @@ from loadtests.serving.settings import WORKS, Settings
 
 SOAK_FIRST, SOAK_STEP = 10_000, 20_000
 STORM, CALM = 4.0, 0.2
+#: Enough to keep a worker busy, and too few for it to refuse one of them.
+CAPACITY_CONNECTIONS = 4
 #: What is measured on one connection: many series at once, and one at a time.
 ALONE = (
     "ours forecast",
@@ -75,6 +77,7 @@ def rounds(entries: Entries, servers: Servers, settings: Settings, findings: Fin
         before = server.processor_seconds()
         loaded = h2load.for_seconds(entry, server.port, settings.seconds)
         spent = server.processor_seconds() - before
+        findings.count(entry.name, loaded.failed)
         findings.processor.setdefault(entry.name, []).append(spent / loaded.succeeded)
         return loaded.rate
 
@@ -88,6 +91,7 @@ def batches(entries: Entries, servers: Servers, settings: Settings, findings: Fi
     def measure(entry: Entry) -> float:
         port = _port(servers, entry)
         loaded = h2load.for_seconds(entry, port, settings.seconds, connections=1, warm_up=settings.warm_up)
+        findings.count(entry.name, loaded.failed)
         return loaded.rate * entry.series
 
     _interleaved("one connection, round", names, entries, settings, measure, findings.alone, "series/s")
@@ -101,6 +105,7 @@ def tails(entries: Entries, servers: Servers, settings: Settings, logs: Path, fi
         log.unlink(missing_ok=True)
         port = _port(servers, entry)
         loaded = h2load.for_seconds(entry, port, settings.tail_seconds, warm_up=settings.warm_up, log=log)
+        findings.count(name, loaded.failed)
         took = h2load.latencies(log)
         found = Tail(loaded.rate, percentile(took, 0.5), percentile(took, 0.99))
         findings.tails[name] = found
@@ -118,7 +123,9 @@ def overloads(entries: Entries, servers: Servers, settings: Settings, findings: 
     for name in (name for name in OVERLOADED if name in entries):
         entry = entries[name]
         port = _port(servers, entry)
-        capacity = h2load.for_seconds(entry, port, settings.overload_seconds, warm_up=settings.warm_up).rate
+        capacity = h2load.for_seconds(
+            entry, port, settings.overload_seconds, connections=CAPACITY_CONNECTIONS, warm_up=settings.warm_up
+        ).rate
         request = openloop.request(entry.path, entry.body.read_bytes(), entry.headers)
         seconds = float(settings.overload_seconds)
         calm, storm = (

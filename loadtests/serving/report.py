@@ -40,6 +40,9 @@ def markdown(findings: Findings, settings: Settings, about: dict[str, str]) -> s
             _overloads(findings),
         ),
     ]  # fmt: skip
+    if findings.refused:
+        lines = [f"- {name}: {count:,}" for name, count in findings.refused.items()]
+        parts += ["## Refused at 16 connections or one (the rates count the others)", "\n".join(lines)]
     if findings.missing:
         parts += ["## Missing", "\n".join(f"- {name}: {why}" for name, why in findings.missing.items())]
     return "\n\n".join(parts) + "\n"

@@ -21,7 +21,7 @@ def forecast_request(series: list[dict[str, Any]]) -> tuple[bytes, int]:
     `series` is of shape (series, points); a covariate of shape (series, points) or (series, horizon);
     BYTES elements carry their length in four bytes.
     """
-    arrays = {"series": np.array([one["series"] for one in series])}
+    arrays = {"series": np.array([one["series"] for one in series]), "quantiles": np.array(series[0]["quantiles"])}
     for kind in ("past_covariates", "future_covariates"):
         for name in series[0][kind]:
             arrays[f"{kind}.{name}"] = np.array([one[kind][name] for one in series])
@@ -31,7 +31,7 @@ def forecast_request(series: list[dict[str, Any]]) -> tuple[bytes, int]:
     shapes = [(name, list(values.shape), "FP64") for name, values in arrays.items()]
     shapes.append(("start_timestamp", [len(series)], "BYTES"))
     header = {
-        "parameters": {"quantiles": json.dumps(series[0]["quantiles"]), "binary_data_output": True},
+        "parameters": {"binary_data_output": True},
         "inputs": [
             {"name": name, "shape": shape, "datatype": datatype, "parameters": {"binary_data_size": len(part)}}
             for (name, shape, datatype), part in zip(shapes, raw, strict=True)
@@ -42,8 +42,7 @@ def forecast_request(series: list[dict[str, Any]]) -> tuple[bytes, int]:
 
 
 def forecast_numbers(body: bytes, header_length: int) -> Any:
-    """Shape (series, 4, 24) of an answer with an output `mean` (series, horizon) and one for each quantile, or one
-    `quantiles` (series, levels, horizon)."""
+    """Shape (series, 4, 24) of an answer with `mean` (series, steps) and `quantiles` (series, levels, steps)."""
     header = json.loads(body[:header_length])
     found, place = [], header_length
     for output in header["outputs"]:

@@ -60,7 +60,9 @@ def test_another_output_is_refused() -> None:
 
 
 def test_latencies_of_a_log(tmp_path: Path) -> None:
-    (tmp_path / "log").write_text("1700000000000000\t200\t1500\n1700000000000001\t200\t2000000\n")
+    (tmp_path / "log").write_text(
+        "1700000000000000\t200\t1500\n1700000000000001\t200\t2000000\n1700000000000002\t503\t1\n"
+    )
     assert h2load.latencies(tmp_path / "log") == [0.0015, 2.0]
 
 
@@ -79,9 +81,14 @@ def test_grpc_goes_to_the_next_port(fake: Path) -> None:
     assert called.strip().endswith("http://127.0.0.1:4001/v1/x")
 
 
-def test_a_failed_request_ends_the_run(fake: Path) -> None:
-    (fake / "printed").write_text(PRINTED.format(failed=0, good=8600, bad=4))
-    with pytest.raises(LoadError, match="ours forecast: 4 requests failed, 8600 were answered, wanted all"):
+def test_a_few_refusals_are_reported(fake: Path) -> None:
+    (fake / "printed").write_text(PRINTED.format(failed=4, good=8600, bad=4))
+    assert h2load.for_seconds(entry(fake), 4000, 5).failed == 4
+
+
+def test_many_failed_requests_end_the_run(fake: Path) -> None:
+    (fake / "printed").write_text(PRINTED.format(failed=0, good=8000, bad=604))
+    with pytest.raises(LoadError, match="ours forecast: 604 requests failed, 8000 were answered, wanted all"):
         h2load.for_seconds(entry(fake), 4000, 5)
 
 

@@ -20,6 +20,7 @@ def findings() -> Findings:
         memory={"ours-forecast": Memory(150 * 2**20, 300 * 2**20)},
         soak={10_000: 150 * 2**20},
         overloads={"ours forecast": Overload(200.0, Offered(10.0, 400, {200: [0.005]}), storm)},
+        refused={"ours forecast": 3},
         missing={"ours rows": "POST /v2 answers 404"},
     )
 
@@ -41,6 +42,10 @@ def test_missing_rows_say_so() -> None:
     assert "| ours / mlflow models serve | B | 150 | missing | missing |  |" in lines()
     assert "| gRPC typed / our HTTP | B | missing | 150 | missing |  |" in lines()
     assert "- ours rows: POST /v2 answers 404" in lines()
+
+
+def test_refusals() -> None:
+    assert "- ours forecast: 3" in lines()
 
 
 def test_processor_time() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from loadtests.serving import tensors
 
@@ -45,5 +46,28 @@ def test_numbers_of_a_binary_answer() -> None:
     assert np.array_equal(made[:, 1:], values)
 
 
-def test_messages_that_the_service_does_not_have_yet() -> None:
-    assert tensors.grpc_request("typed", SERIES) is None
+@pytest.mark.parametrize("kind", ["typed", "v2"])
+def test_grpc_request_has_its_frame(kind: str) -> None:
+    body = tensors.grpc_request(kind, SERIES)
+    assert body is not None
+    assert body[:1] == b"\0"
+    assert int.from_bytes(body[1:5], "big") == len(body) - 5
+    assert np.array([1.0, 2.0, 3.0]).tobytes() in body
+
+
+def test_grpc_numbers() -> None:
+    from service.proto import forecast_pb2, inference_pb2
+
+    mean, quantiles = np.arange(2.0), np.arange(4.0).reshape(2, 2)
+    typed = forecast_pb2.ForecastResponse()
+    one = typed.forecasts.add()
+    one.mean.packed = mean.tobytes()
+    for values in quantiles:
+        one.quantiles.add().values.packed = values.tobytes()
+    v2 = inference_pb2.ModelInferResponse()
+    for name, shape, values in (("mean", [1, 2], mean), ("quantiles", [1, 2, 2], quantiles)):
+        v2.outputs.add(name=name, datatype="FP64", shape=shape)
+        v2.raw_output_contents.append(values.tobytes())
+    wanted = [[mean.tolist(), *quantiles.tolist()]]
+    assert tensors.grpc_numbers("typed", typed.SerializeToString()) == wanted
+    assert tensors.grpc_numbers("v2", v2.SerializeToString()) == wanted
