@@ -234,8 +234,8 @@ class Trees(Section):
     """Hyper-parameters of scikit-learn's HistGradientBoostingRegressor."""
 
     loss: Literal["absolute_error", "squared_error"] = "absolute_error"
-    max_iter: int = Field(default=300, ge=1, le=10_000)
-    learning_rate: float = Field(default=0.06, gt=0, le=1)
+    max_iter: int = Field(default=200, ge=1, le=10_000)
+    learning_rate: float = Field(default=0.09, gt=0, le=1)
     max_leaf_nodes: int = Field(default=31, ge=2, le=1_024)
     min_samples_leaf: int = Field(default=40, ge=1)
     l2_regularization: float = Field(default=1.0, ge=0)
@@ -255,7 +255,7 @@ class Train(Section):
     #: Series whose last values go with the model, and so into the Bento, for its page; none unless asked for.
     examples: int = Field(default=0, ge=0, le=20)
     point: Trees = Trees()
-    spread: Trees = Trees(max_iter=100, max_leaf_nodes=15, min_samples_leaf=100)
+    spread: Trees = Trees(max_iter=60, learning_rate=0.1, max_leaf_nodes=15, min_samples_leaf=100)
 
 
 class Gate(Section):

@@ -1,16 +1,20 @@
 """HTTP/1.1 connections: uvicorn's, and what it lacks against clients that are slow, endless, or hope for more.
 
+- An idle connection is kept for longer than balancers keep theirs (a minute, most of them): the other way round they send
+  requests to a connection that is just being closed. uvicorn's 5 s are too short for that, too.
 - The head of a request has to come in time and within a size; uvicorn would wait for it, and keep it, for ever.
 - An offer to change to another protocol is passed over and the request answered. Java's HttpClient and `curl --http2`
   offer HTTP/2 with every request; uvicorn passes over it too, but drops the body (Kludex/uvicorn, issue 2722).
 - A request that came whole says so in its scope, so that no timer need be set while its body is read.
 - What cannot be read as HTTP is refused in the shape of all errors.
+- Where there is too much to do, a request is refused as soon as its head is there, and its body passed over: a task, an
+  application and a body for every refusal would take half of the time that answers need.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import httptools
 from uvicorn import config
@@ -23,11 +27,26 @@ from service.protocols.timeseries import Timeseries
 HERE = f"{__name__}:Connection"
 #: Set in a scope whose body is there already.
 WHOLE = "bentocast.whole"
+#: Set in a scope whose body was added to what the worker has to do: how many bytes.
+ADDED = "bentocast.added"
+#: Digits of a length that may be a length at all.
+MAX_DIGITS = 12
 
 
-def install() -> None:
+class Gate(Protocol):
+    """Says who is let in; one that does not come whole is not held against those who do."""
+
+    def look(self, path: str, length: int) -> bool | bytes:
+        """Told of a POST when its head is there: whether it is work, or the whole refusal."""
+
+    def add(self, length: int) -> None:
+        """The body of such work is there."""
+
+
+def install(gate: Gate) -> None:
     """Have uvicorn use these connections; BentoML does not let its users choose."""
     config.HTTP_PROTOCOLS["auto"] = HERE
+    Connection.gate = gate
 
 
 class Connection(HttpToolsProtocol):
@@ -35,10 +54,16 @@ class Connection(HttpToolsProtocol):
 
     max_head_bytes = 65_536
     head_seconds = 30.0
+    idle_seconds = 75
+    gate: ClassVar[Gate | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.timeout_keep_alive = self.idle_seconds
         self._in_head = False
+        self._refused = False
+        #: Length of the body if the request is work.
+        self._work: int | None = None
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -84,17 +109,52 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its head is there."""
         self._in_head = False
-        if not self.parser.should_upgrade():
+        if self.parser.should_upgrade():
+            return
+        refusal = self._looked_at()
+        if refusal is None:
             super().on_headers_complete()
+        else:
+            self._refused = True
+            self.transport.write(refusal)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of its body."""
+        if not self._refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Its body is there too."""
-        if not self.parser.should_upgrade():
+        if self._refused:
+            self._refused = False
+            if self.parser.should_keep_alive():
+                self.on_response_complete()
+            else:
+                self.transport.close()
+        elif not self.parser.should_upgrade():
+            if self.gate is not None and self._work is not None and not self.cycle.response_complete:
+                self.gate.add(self._work)
+                self.scope[ADDED] = self._work  # type: ignore[literal-required] # an addition of ours
             self.scope[WHOLE] = True  # type: ignore[literal-required] # an addition of ours
             super().on_message_complete()
 
     def _should_upgrade(self) -> bool:
         return False
+
+    def _looked_at(self) -> bytes | None:
+        """Show a request to the gate, if it says how long it is and none is before it; the refusal, if it is refused."""
+        self._work = None
+        alone = self.cycle is None or self.cycle.response_complete
+        if self.gate is None or not alone or self.expect_100_continue or self.parser.get_method() != b"POST":
+            return None
+        length = next((value for name, value in self.headers if name == b"content-length"), b"")
+        if not length.isdigit() or len(length) > MAX_DIGITS:
+            return None
+        found = self.gate.look(self.url.partition(b"?")[0].decode("latin-1"), int(length))
+        if isinstance(found, bytes):
+            return found
+        self._work = int(length) if found else None
+        return None
 
     def _pass_over(self, rest: bytes) -> None:
         """Read a request again as if it had offered nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,9 @@ def table(worker: Worker, metrics: Metrics) -> list[Endpoint]:
     grpc_port = settings.grpc_at if settings.grpc else None
     ready = partial(_ready, worker)
 
-    def asks(door: Door) -> Handler:
-        return partial(_forecast, worker, door)
+    def work(template: str, door: Door) -> Endpoint:
+        endpoint = _matching(template, {"POST": partial(_forecast, worker, door)}, door)
+        return replace(endpoint, is_work=True)
 
     return [
         *_probes(ready),
@@ -76,19 +78,19 @@ def table(worker: Worker, metrics: Metrics) -> list[Endpoint]:
         _get("/v1/timeseries/models", partial(_json, partial(timeseries.models, served, grpc_port))),
         # Values of the table that the model was trained on: for those who may ask for forecasts.
         _get("/v1/timeseries/examples", partial(_json, partial(timeseries.examples, served))),
-        Endpoint("/v1/timeseries/forecast", {"POST": asks(TIMESERIES)}, TIMESERIES),
+        work("/v1/timeseries/forecast", TIMESERIES),
         Endpoint("/v1/timeseries/actuals", {"POST": Actuals(worker)}, TIMESERIES, wants_json=True),
         _get("/v1/models/{model}", partial(_status, worker), door=PREDICT),
-        _matching("/v1/models/{model}:predict", {"POST": asks(PREDICT)}, PREDICT),
+        work("/v1/models/{model}:predict", PREDICT),
         _get("/v2", partial(_json, partial(_server, worker)), door=INFER),
         _get("/v2/health/live", partial(_json, lambda: {"live": True}), "probe", INFER),
         _get("/v2/health/ready", ready, "probe", INFER),
         _get("/v2/models/{model}", partial(_metadata, worker), door=INFER),
         _get("/v2/models/{model}/ready", partial(_model_ready, worker), door=INFER),
-        _matching("/v2/models/{model}/infer", {"POST": asks(INFER)}, INFER),
+        work("/v2/models/{model}/infer", INFER),
         # BentoML's own clients: the names of its APIs, and the one there is.
         _get("/schema.json", partial(_json, worker.schema)),
-        Endpoint("/forecast", {"POST": asks(TIMESERIES)}, TIMESERIES),
+        work("/forecast", TIMESERIES),
     ]
 
 

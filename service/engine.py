@@ -1,12 +1,9 @@
-"""Work in order: requests that wait together are answered by one pass of the model, and too many are refused at once.
+"""Work in order: requests that wait together are answered by one pass of the model.
 
 A small request is read, computed and written on the event loop: handing it to a thread costs more than
 the work. Requests that arrive while the loop is busy are taken together, without waiting for more: the
 batch is as large as the load makes it. A large request is worked on in a thread, so that the loop stays
-free for the small ones and for probes.
-
-What would wait longer than `max_wait_seconds`, and longer than four times its own work, is refused before
-it is queued: an answer that comes too late costs as much as one in time.
+free for the small ones and for probes. `service.admission` keeps both queues short.
 """
 
 from __future__ import annotations
@@ -19,25 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
 
 from data.errors import BentocastError
+from service.admission import THREADS
+from service.linger import Linger
 
 #: Rows of the model that are taken in one pass on the event loop: about ten milliseconds.
-MAX_BATCH_ROWS = 3_072
-#: Requests of more bytes are worked on in a thread: about fifteen series in JSON.
-LARGE_BYTES = 131_072
-#: Large requests worked on at the same time.
-THREADS = 2
-#: Waiting for so many times its own work is still in proportion.
-PATIENCE = 4.0
-#: Weight of the newest measurement in the mean cost of a row.
-SMOOTHING = 0.1
-
-
-class OverloadedError(BentocastError):
-    """More was asked than can be answered in time."""
-
-    status = 503
-    code = "overloaded"
-    retry_after_seconds = 1
+MAX_BATCH_ROWS = 1_024
 
 
 class DeadlineError(BentocastError):
@@ -65,60 +48,37 @@ class Engine(Generic[Work, Made]):
 
     Args:
         run: answers many pieces of work in one pass, in order.
-        max_wait_seconds: longest that work waits before it is refused.
+        worked: told how many bytes a large request had, and how many seconds it took.
         clock: seconds, monotonic.
     """
 
     def __init__(
         self,
         run: Callable[[Sequence[Work]], list[Made]],
-        max_wait_seconds: float,
+        worked: Callable[[int, float], None] = lambda _, __: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
-        self._max_wait = max_wait_seconds
+        self._worked = worked
         self._clock = clock
         self._queue: deque[tuple[Work, asyncio.Future[Made], float]] = deque()
-        self._queued_rows = 0
+        self._linger = Linger()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="forecast")
-        self._in_threads = 0.0
-        #: Seconds a row takes, and seconds a byte of a large request takes: means of what was measured.
-        self._row_seconds = 3e-6
-        self._byte_seconds = 1e-8
 
-    @property
-    def queued_rows(self) -> int:
-        """Rows that wait on the event loop."""
-        return self._queued_rows
-
-    def look(self, size_bytes: int) -> None:
-        """Refuse a request of a size before its body is read.
-
-        Raises:
-            OverloadedError: it would wait too long.
-        """
-        if size_bytes > LARGE_BYTES:
-            self._admit(*self._thread_cost(size_bytes))
-        else:
-            self._admit(self._queued_rows * self._row_seconds, 0.0)
-
-    def submit(self, work: Work, deadline: float) -> asyncio.Future[Made]:
+    def submit(self, work: Work, deadline: float, *, trickles: bool = False) -> asyncio.Future[Made]:
         """Queue small work for the next batch.
 
         Args:
             work: what to answer.
             deadline: on the engine's clock; work that is still queued by then gets a DeadlineError.
-
-        Raises:
-            OverloadedError: it would wait too long.
+            trickles: it comes by a way that hands over one request at a time, see `service.linger`.
         """
-        self._admit(self._queued_rows * self._row_seconds, work.rows * self._row_seconds)
         loop = asyncio.get_running_loop()
         if not self._queue:
-            loop.call_soon(self._drain)
+            wait = self._linger.seconds(self._clock()) if trickles else 0.0
+            loop.call_later(wait, self._drain) if wait else loop.call_soon(self._drain)
         future: asyncio.Future[Made] = loop.create_future()
         self._queue.append((work, future, deadline))
-        self._queued_rows += work.rows
         return future
 
     async def in_thread(self, task: Callable[[], Result], size_bytes: int, deadline: float) -> Result:
@@ -126,15 +86,12 @@ class Engine(Generic[Work, Made]):
 
         Args:
             task: reads, computes and writes.
-            size_bytes: of the request, from which its cost is estimated.
+            size_bytes: of the request.
             deadline: on the engine's clock; a task that has not begun by then is not begun.
 
         Raises:
-            OverloadedError: it would wait too long.
             DeadlineError: no thread was free in time.
         """
-        wait, cost = self._thread_cost(size_bytes)
-        self._admit(wait, cost)
 
         def work() -> tuple[Result, float]:
             began = self._clock()
@@ -142,28 +99,13 @@ class Engine(Generic[Work, Made]):
                 raise DeadlineError("no thread was free in time: ask for less, or allow more time")
             return task(), self._clock() - began
 
-        self._in_threads += cost
-        try:
-            made, seconds = await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._in_threads -= cost
-        self._byte_seconds += SMOOTHING * (seconds / max(1, size_bytes) - self._byte_seconds)
+        made, seconds = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        self._worked(size_bytes, seconds)
         return made
 
     def close(self) -> None:
         """End the threads; work that has not begun is dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _thread_cost(self, size_bytes: int) -> tuple[float, float]:
-        """Seconds that a large request would wait for a thread, and that it takes."""
-        cost = size_bytes * self._byte_seconds
-        return max(0.0, self._in_threads / THREADS - cost), cost
-
-    def _admit(self, wait: float, own: float) -> None:
-        if wait > self._max_wait and wait > PATIENCE * own:
-            raise OverloadedError(
-                f"{wait * 1000:.0f} ms of work are waiting, wanted at most {self._max_wait * 1000:.0f} ms: ask again later"
-            )
 
     def _drain(self) -> None:
         """Answer what waits, as much as one pass may hold; the rest follows after the loop has looked around."""
@@ -174,8 +116,7 @@ class Engine(Generic[Work, Made]):
             return
         began = self._clock()
         made = self._each(batch)
-        rows = sum(work.rows for work in batch)
-        self._row_seconds += SMOOTHING * ((self._clock() - began) / max(1, rows) - self._row_seconds)
+        self._linger.passed(len(batch), began, self._clock())
         for future, answer in zip(futures, made, strict=True):
             if isinstance(answer, Exception):
                 future.set_exception(answer)
@@ -196,7 +137,6 @@ class Engine(Generic[Work, Made]):
         rows = 0
         while self._queue and (not batch or rows + self._queue[0][0].rows <= MAX_BATCH_ROWS):
             work, future, deadline = self._queue.popleft()
-            self._queued_rows -= work.rows
             if future.done():  # the client has left
                 continue
             if now > deadline:

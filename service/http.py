@@ -16,11 +16,12 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from data.errors import BentocastError, NotFoundError, RequestError
 from service import connection, endpoints, keys
 from service.call import Call, Headers, Reply
-from service.connection import WHOLE
+from service.connection import ADDED, MAX_DIGITS, WHOLE
 from service.faults import MAX_SHOWN, cut
 from service.metrics import Metrics
 from service.routes import Endpoint, Handler, Routes
@@ -37,8 +38,6 @@ PLAIN_HEADERS = (
 CLOSING = ((b"connection", b"close"),)
 #: Status that is counted when nobody is left to be told.
 CLIENT_GONE = 499
-#: Digits of a length that may be a length at all.
-MAX_DIGITS = 12
 
 logger = logging.getLogger("bentocast.service")
 
@@ -85,11 +84,13 @@ class Front:
     """
 
     def __init__(self, inner: ASGIApp, worker: Callable[[], Worker], metrics: Callable[[], Metrics]) -> None:
-        connection.install()
+        connection.install(self)
         self._inner = inner
-        self._worker = worker
-        self._metrics = metrics
+        self._parts = worker, metrics
+        #: None until the first request: the worker has started by then.
         self._routes: Routes | None = None
+        self._worker: Worker
+        self._metrics: Metrics
         self._headers: Headers = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,10 +103,37 @@ class Front:
             return
         if self._routes is None:
             self._begin()
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            if ADDED in scope:
+                self._worker.admission.release(scope[ADDED])
+
+    def look(self, path: str, length: int) -> bool | bytes:
+        """See `connection.Gate`."""
+        found = self._routes and self._routes.find(path)
+        if not found or not found[0].is_work or length > self._worker.settings.max_body_bytes:
+            return False
+        try:
+            self._worker.admission.check(length)
+        except BentocastError as err:
+            reply = refused(found[0], err)
+            self._metrics.refused(found[0].template, reply.status)
+            closing = () if self._worker.ready else CLOSING
+            own = (b"content-type", reply.media_type), (b"content-length", str(len(reply.body)).encode())
+            head = b"".join(b"%b: %b\r\n" % header for header in (*own, *reply.headers, *self._headers, *closing))
+            return b"%b%b\r\n%b" % (STATUS_LINE[reply.status], head, reply.body)
+        return True
+
+    def add(self, length: int) -> None:
+        """See `connection.Gate`."""
+        self._worker.admission.add(length)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         endpoint, reply = await self._answered(scope, receive)
         if reply.status != CLIENT_GONE:
-            closing = () if self._worker().ready else CLOSING
+            closing = () if self._worker.ready else CLOSING
             await send(
                 {
                     "type": "http.response.start",
@@ -121,13 +149,14 @@ class Front:
             )
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
         label = ELSEWHERE if endpoint is None else endpoint.template
-        self._metrics().answered(label, reply.status, time.perf_counter() - began)
+        self._metrics.answered(label, reply.status, time.perf_counter() - began)
 
     def _begin(self) -> None:
-        """Make the table of paths; the worker has started by the time of the first request."""
-        worker = self._worker()
-        self._routes = Routes(endpoints.table(worker, self._metrics()))
-        own = tuple((name.encode(), value.encode()) for name, value in worker.served.headers.items())
+        """Take the worker's parts, once, and make the table of paths."""
+        worker, metrics = self._parts
+        self._worker, self._metrics = worker(), metrics()
+        self._routes = Routes(endpoints.table(self._worker, self._metrics))
+        own = tuple((name.encode(), value.encode()) for name, value in self._worker.served.headers.items())
         self._headers = PLAIN_HEADERS + own
 
     async def _answered(self, scope: Scope, receive: Receive) -> tuple[Endpoint | None, Reply]:
@@ -141,6 +170,10 @@ class Front:
             headers = scope["headers"]
             self._admit(endpoint, headers)
             body = await self._body(scope, receive) if scope["method"] in ("POST", "PUT", "PATCH") else b""
+            if endpoint.is_work and ADDED not in scope:  # its length was not known before
+                self._worker.admission.check(len(body))
+                self._worker.admission.add(len(body))
+                scope[ADDED] = len(body)
             return endpoint, await handler(Call(headers, body, model, version))
         except BentocastError as err:
             return endpoint, refused(endpoint, err)
@@ -163,7 +196,7 @@ class Front:
 
     def _admit(self, endpoint: Endpoint, headers: Headers) -> None:
         """Refuse who may not ask, before anything of the body is read."""
-        worker = self._worker()
+        worker = self._worker
         settings = worker.settings
         access = {"metrics": settings.metrics_access, "docs": settings.docs_access}.get(endpoint.group, "open")
         if access == "off":
@@ -180,13 +213,11 @@ class Front:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The body, no larger than the limit, in time, and decompressed."""
-        settings = self._worker().settings
+        settings = self._worker.settings
         most, coding = settings.max_body_bytes, b""
         for name, value in scope["headers"]:
             if name == b"content-length" and not _is_at_most(value, most):
                 raise TooLargeError(f"the body is over {most} bytes: send several requests")
-            if name == b"content-length":
-                self._worker().engine.look(int(value))
             if name == b"content-encoding":
                 coding = value.strip().lower()
         reading = _read(receive, most)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from data.forecaster import Forecaster
+from service import memory
 from service.call import Call
 from service.histories import Limits
 from service.keeping import Keeper
@@ -25,6 +27,8 @@ from service.worker import Worker
 
 #: Seconds between bringing what was counted in memory to the page of metrics.
 TICK_SECONDS = 0.25
+#: Ticks between giving freed memory back.
+TRIM_TICKS = 20
 #: Longest that the end of a worker waits for the record.
 RECORD_SECONDS = 5.0
 
@@ -63,6 +67,7 @@ class Life:
         Raises:
             ModelError: a file is missing or damaged.
         """
+        memory.share_arenas()
         served = Served(
             forecaster=Forecaster.load(folder),
             model="bentocast",
@@ -121,8 +126,10 @@ class Life:
         return made
 
     async def _tick(self) -> None:
-        while True:
+        for turn in itertools.count():
             await asyncio.sleep(TICK_SECONDS)
             self.metrics.tick()
             if self._keeper is not None:
                 self._keeper.tick()
+            if turn % TRIM_TICKS == 0:
+                await asyncio.to_thread(memory.give_back)

@@ -6,6 +6,7 @@ page, by a variable that `bentoml serve` sets for its workers.
 
 from __future__ import annotations
 
+import collections
 import math
 import os
 from collections import deque
@@ -56,6 +57,7 @@ class Metrics:
             multiprocess_mode="max",
         ).labels(served.bento, self._service["service_version"])
         self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._refused: collections.Counter[tuple[str, int]] = collections.Counter()
         self.model = ModelMetrics(served, registry)
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
@@ -66,16 +68,27 @@ class Metrics:
             status: of HTTP, or the one that stands for gRPC's.
             seconds: from the first byte of the headers to the last of the answer.
         """
+        total, duration = self._child(endpoint, status)
+        total.inc()
+        duration.observe(seconds)
+
+    def _child(self, endpoint: str, status: int) -> tuple[Counter, Histogram]:
         child = self._children.get((endpoint, status))
         if child is None:
             labels = {"endpoint": endpoint, "http_response_code": str(status), **self._service}
             child = self._total.labels(**labels), self._duration.labels(**labels)
             self._children[endpoint, status] = child
-        child[0].inc()
-        child[1].observe(seconds)
+        return child
+
+    def refused(self, endpoint: str, status: int) -> None:
+        """Count a request that was refused by its head: brought to the page by `tick`, and of no duration."""
+        self._refused[endpoint, status] += 1
 
     def tick(self) -> None:
         """Bring to the page what is counted in memory; called a few times a second."""
+        for (endpoint, status), count in self._refused.items():
+            self._child(endpoint, status)[0].inc(count)
+        self._refused.clear()
         self._last.set_to_current_time() if self.model.tick() else None
 
 

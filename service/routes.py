@@ -11,9 +11,9 @@ from typing import Literal
 from service.call import Call, Door, Reply
 
 Handler = Callable[[Call], Awaitable[Reply]]
-#: Who may ask: anybody, whoever may ask for forecasts, whoever may see the metrics, or the pages.
 #: How many paths are remembered with what answers them: strangers make them up, so it is bounded.
 PATHS_KEPT = 1_024
+#: Who may ask: anybody, whoever may ask for forecasts, whoever may see the metrics, or the pages.
 Group = Literal["probe", "api", "metrics", "docs"]
 
 
@@ -27,6 +27,7 @@ class Endpoint:
         door: whose shape errors have.
         group: who may ask.
         pattern: the path as an expression with groups `model` and `version`, if it has parameters.
+        is_work: whether a POST runs the model, so that it is refused where that has too much to do.
         wants_json: whether a body must say that it is JSON, so that no web page can send it for a visitor.
     """
 
@@ -36,6 +37,7 @@ class Endpoint:
     group: Group = "api"
     pattern: re.Pattern[str] | None = None
     wants_json: bool = False
+    is_work: bool = False
     allow: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import BentocastError
+from service.admission import LARGE_BYTES, Admission
 from service.call import Asked
-from service.engine import LARGE_BYTES, Engine
+from service.engine import Engine
 from service.forecasting import Answer
 from service.histories import Question
 from service.keys import Keys
@@ -47,6 +48,7 @@ class Worker:
         served: the model and its names.
         settings: of the operator.
         engine: runs the model.
+        admission: says who is let in.
         keys: API keys, or None if nobody needs one.
         keep: told of every question and its answer.
         put_actuals: waits until actual values are on disk, and says how many.
@@ -57,6 +59,7 @@ class Worker:
     served: Served
     settings: Settings
     engine: Engine[AnyQuestion, AnyAnswer]
+    admission: Admission
     keys: Keys | None = None
     keep: Callable[[Question, Answer], None] = lambda _, __: None
     put_actuals: Callable[[list[str], Times, Floats], Awaitable[int]] = field(default=_no_record)
@@ -66,10 +69,12 @@ class Worker:
     @classmethod
     def of(cls, served: Served, settings: Settings) -> Worker:
         """A worker without a record."""
+        admission = Admission(settings.max_wait_seconds)
         return cls(
             served=served,
             settings=settings,
-            engine=Engine(served.answer, settings.max_wait_seconds),
+            engine=Engine(served.answer, admission.worked),
+            admission=admission,
             keys=Keys(settings.keys_file) if settings.keys_file else None,
         )
 
@@ -84,6 +89,8 @@ class Worker:
         write: Callable[[Asked, AnyAnswer], Made],
         size_bytes: int,
         deadline: float,
+        *,
+        rpc: bool = False,
     ) -> Made:
         """Answer one request.
 
@@ -92,14 +99,33 @@ class Worker:
             write: shapes the answer.
             size_bytes: of the request; a large one is worked on in a thread.
             deadline: see `deadline`.
+            rpc: it comes by gRPC, one call at a time (see `service.linger`), and was not let in yet.
 
         Raises:
             BentocastError: it cannot be answered as asked, or not in time.
         """
+        if rpc:
+            self.admission.check(size_bytes)
+            self.admission.add(size_bytes)
+            try:
+                return await self._forecast(read, write, size_bytes, deadline, trickles=True)
+            finally:
+                self.admission.release(size_bytes)
+        return await self._forecast(read, write, size_bytes, deadline, trickles=False)
+
+    async def _forecast(
+        self,
+        read: Callable[[], Asked],
+        write: Callable[[Asked, AnyAnswer], Made],
+        size_bytes: int,
+        deadline: float,
+        *,
+        trickles: bool,
+    ) -> Made:
         if size_bytes > LARGE_BYTES:
             return await self.engine.in_thread(lambda: self._alone(read, write), size_bytes, deadline)
         asked = read()
-        answer = await self.engine.submit(asked.question, deadline)
+        answer = await self.engine.submit(asked.question, deadline, trickles=trickles)
         self._kept(asked, answer)
         return write(asked, answer)
 

@@ -122,6 +122,7 @@ def _lines(rows: list[list[float]], series: list[dict[str, Any]]) -> Iterator[tu
     yield "ours forecast: V2 binary, 1 series", "ours", "forecast", 1, _v2_binary([one])
     yield "ours forecast: V2 binary, 256 series", "ours", "forecast", MANY, _v2_binary(series)
     yield "ours forecast: gRPC typed", "ours", "forecast", 1, _grpc("typed", [one])
+    yield "ours forecast: gRPC typed, 256 series", "ours", "forecast", MANY, _grpc("typed", series)
     yield "ours forecast: gRPC V2", "ours", "forecast", 1, _grpc("v2", [one])
     yield main_entry("stock_bentoml", "rows"), "stock_bentoml", "rows", 1, _rows("/predict", "rows", rows, None)
     yield main_entry("stock_bentoml", "forecast"), "stock_bentoml", "forecast", 1, _one("/forecast", {"series": one})

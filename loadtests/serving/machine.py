@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -11,11 +10,11 @@ from pathlib import Path
 
 import psutil
 
-from loadtests.serving import h2load
-from loadtests.serving.settings import NAMES, PEERS, ROOT
+from loadtests.serving import h2load, making
+from loadtests.serving.settings import NAMES, ROOT
 
-OURS = ("bentoml", "uvicorn", "uvloop", "httptools", "onnxruntime", "numpy", "pydantic", "scikit-learn")
-OF_PEERS = {
+OF_SERVERS = {
+    "ours": ("bentoml", "uvicorn", "uvloop", "httptools", "onnxruntime", "numpy", "grpcio", "sqlalchemy"),
     "stock_bentoml": ("bentoml", "scikit-learn", "uvicorn"),
     "mlserver": ("mlserver", "mlserver-sklearn", "scikit-learn", "uvloop"),
     "mlflow": ("mlflow", "scikit-learn", "uvicorn"),
@@ -30,9 +29,8 @@ def describe(peers: tuple[str, ...]) -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "commit": _commit(),
         "load generator": h2load.version(),
-        "ours": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in OURS),
     }
-    return found | {NAMES[peer]: ", ".join(_locked(peer)) for peer in peers}
+    return found | {NAMES[server]: ", ".join(_locked(server)) for server in ("ours", *peers)}
 
 
 def load_average() -> str:
@@ -41,12 +39,12 @@ def load_average() -> str:
 
 
 def _locked(peer: str) -> list[str]:
-    """Versions of a peer's lock file; of several for several Pythons, the first."""
-    text = (PEERS / peer / "requirements.txt").read_text(encoding="utf-8")
+    """Versions of a server's lock file; of several for several Pythons, the first."""
+    text = making.lock_file(peer).read_text(encoding="utf-8")
     versions: dict[str, str] = {}
     for name, version in re.findall(r"^([\w.-]+)==([^ ;\\]+)", text, re.MULTILINE):
         versions.setdefault(name, version)
-    return [f"{name} {versions[name]}" for name in OF_PEERS[peer] if name in versions]
+    return [f"{name} {versions[name]}" for name in OF_SERVERS[peer] if name in versions]
 
 
 def _processor() -> str:

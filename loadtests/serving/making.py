@@ -41,13 +41,18 @@ def alone() -> Iterator[None]:
 
 
 def binaries(peer: str) -> Path:
-    """Where a peer's commands are."""
-    return own_binaries() if peer == "ours" else CACHE / "environments" / peer / "bin"
+    """Where a server's commands are."""
+    return CACHE / "environments" / peer / "bin"
+
+
+def lock_file(peer: str) -> Path:
+    """What a server needs."""
+    return ROOT / "requirements" / "serve.txt" if peer == "ours" else PEERS / peer / "requirements.txt"
 
 
 def virtual_environment(peer: str) -> None:
-    """A peer's own virtual environment, from its lock file."""
-    lock = PEERS / peer / "requirements.txt"
+    """A server's own virtual environment, from its lock file: ours holds what a Bento's container holds."""
+    lock = lock_file(peer)
     uv = str(own_binaries() / "uv")
 
     def make(folder: Path) -> None:

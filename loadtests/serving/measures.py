@@ -26,6 +26,7 @@ ALONE = (
     "ours forecast: JSON, 256 series",
     "ours forecast: V2 binary, 1 series",
     "ours forecast: V2 binary, 256 series",
+    "ours forecast: gRPC typed, 256 series",
 )
 #: What is measured at 16 connections besides the servers' main entries.
 BESIDES = ("ours forecast: gRPC typed", "ours forecast: gRPC V2", "ours forecast: V2 binary, 1 series")
@@ -104,12 +105,13 @@ def tails(entries: Entries, servers: Servers, settings: Settings, logs: Path, fi
         entry, log = entries[name], logs / "latencies.log"
         log.unlink(missing_ok=True)
         port = _port(servers, entry)
-        loaded = h2load.for_seconds(entry, port, settings.tail_seconds, warm_up=settings.warm_up, log=log)
+        seconds = settings.tail_seconds if entry.server == "ours" else settings.peer_tail_seconds
+        loaded = h2load.for_seconds(entry, port, seconds, warm_up=settings.warm_up, log=log)
         findings.count(name, loaded.failed)
         took = h2load.latencies(log)
         found = Tail(loaded.rate, percentile(took, 0.5), percentile(took, 0.99))
         findings.tails[name] = found
-        command.say(f"{settings.tail_seconds} s: {name}: p50 {found.p50 * 1e3:.1f} ms, p99 {found.p99 * 1e3:.1f} ms")
+        command.say(f"{seconds} s: {name}: p50 {found.p50 * 1e3:.1f} ms, p99 {found.p99 * 1e3:.1f} ms")
         log.unlink()
 
 

@@ -25,7 +25,7 @@ def markdown(findings: Findings, settings: Settings, about: dict[str, str]) -> s
         table(("what", "work", "requests/s or series/s", "against", "ratio", "over rounds"), _ratios(findings, settings)),
         "## Processor time of the server for one answer",
         table(("server", "work", "ms", "times ours", "over rounds"), _processor(findings, settings)),
-        f"## Latency at 16 connections over {settings.tail_seconds} s",
+        f"## Latency at 16 connections over {settings.tail_seconds} s ({settings.peer_tail_seconds} s for peers)",
         table(("asked", "requests/s", "p50 ms", "p99 ms", "p99/p50"), _tails(findings)),
         "## Memory after the load, and time from start to ready",
         table(("server", "work", "worker MiB", "all its processes MiB", "start to ready s"), _weights(findings, settings)),
@@ -80,9 +80,9 @@ def _ratios(findings: Findings, settings: Settings) -> Iterator[Sequence[str]]:
         f"{binary}, 256 series",
         f"{binary}, 1 series",
     )
-    yield _compared(
-        "256 series at once, V2 binary / JSON", "forecast", alone, f"{binary}, 256 series", f"{ours}: JSON, 256 series"
-    )
+    for name in ("V2 binary", "gRPC typed"):
+        at_once = f"{ours}: {name}, 256 series"
+        yield _compared(f"256 series at once, {name} / JSON", "forecast", alone, at_once, f"{ours}: JSON, 256 series")
 
 
 def _compared(what: str, work: str, found: dict[str, list[float]], name: str, other: str) -> Sequence[str]:

@@ -14,8 +14,7 @@ def commands(servers: tuple[str, ...]) -> dict[str, Command]:
     """One server a peer and work, by the key that `key` gives; what they need is made first."""
     making.models()
     for server in servers:
-        if server != "ours":
-            making.virtual_environment(server)
+        making.virtual_environment(server)
     return {key(server, work): COMMANDS[server](work) for server in servers for work in WORKS}
 
 

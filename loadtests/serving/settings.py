@@ -30,7 +30,8 @@ class Settings:
         rounds: times that every server is measured, in random order.
         seconds: of load in a measurement.
         warm_up: seconds of load before it.
-        tail_seconds: of load for the percentiles.
+        tail_seconds: of load for the percentiles of ours.
+        peer_tail_seconds: of load for those of the peers.
         overload_seconds: of overload.
         soak: requests after which memory is looked at again.
         peers: servers compared with ours.
@@ -41,7 +42,8 @@ class Settings:
     seconds: int = 5
     warm_up: int = 1
     tail_seconds: int = 60
-    overload_seconds: int = 10
+    peer_tail_seconds: int = 15
+    overload_seconds: int = 30
     soak: int = 200_000
     peers: tuple[str, ...] = tuple(name for name in NAMES if name != "ours")
     seed: int = 0
@@ -52,7 +54,7 @@ class Settings:
         return ("ours", *self.peers)
 
 
-QUICK = Settings(rounds=2, seconds=2, tail_seconds=5, overload_seconds=3, soak=20_000)
+QUICK = Settings(rounds=2, seconds=2, tail_seconds=5, peer_tail_seconds=5, overload_seconds=3, soak=20_000)
 
 
 def environment(binaries: Path, **more: str) -> dict[str, str]:

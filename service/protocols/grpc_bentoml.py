@@ -97,7 +97,11 @@ def _matrix(array: pb.NDArray) -> np.ndarray:
 async def _call(worker: Worker, request: pb.Request, size: int, deadline: float) -> pb.Response:
     served = worker.served
     return await worker.forecast(
-        lambda: read(request, served), lambda asked, answer: write(asked, answer, served), size, deadline
+        lambda: read(request, served),
+        lambda asked, answer: write(asked, answer, served),
+        size,
+        deadline,
+        rpc=True,
     )
 
 

@@ -95,7 +95,11 @@ def _numbers(numbers: pb.Numbers, where: str) -> NDArray[np.float64]:
 async def _forecast(worker: Worker, request: pb.ForecastRequest, size: int, deadline: float) -> pb.ForecastResponse:
     served = worker.served
     return await worker.forecast(
-        lambda: read(request, served), lambda asked, answer: write(asked, answer, served), size, deadline
+        lambda: read(request, served),
+        lambda asked, answer: write(asked, answer, served),
+        size,
+        deadline,
+        rpc=True,
     )
 
 

@@ -102,7 +102,11 @@ def _parameter(value: pb.InferParameter) -> Any:
 async def _infer(worker: Worker, request: pb.ModelInferRequest, size: int, deadline: float) -> pb.ModelInferResponse:
     served = worker.served
     return await worker.forecast(
-        lambda: read(request, served), lambda asked, answer: write(asked, answer, served), size, deadline
+        lambda: read(request, served),
+        lambda asked, answer: write(asked, answer, served),
+        size,
+        deadline,
+        rpc=True,
     )
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from data.errors import BentocastError
 from service import histories, rows
 from service.call import Asked, Call, Reply
-from service.decoding import decode
+from service.decoding import Numbers, Reader, decode
 from service.forecasting import Answer
 from service.protocols.timeseries import Options, SeriesInput, contents, given
 from service.served import AnyAnswer, Served
@@ -31,10 +31,10 @@ class SeriesRequest(Struct, frozen=True):
 class RowsRequest(Struct, frozen=True):
     """Body for the trees alone."""
 
-    instances: list[list[float | None]]
+    instances: list[Numbers]
 
 
-_SERIES = msgspec.json.Decoder(SeriesRequest)
+_SERIES = Reader(SeriesRequest)
 _ROWS = msgspec.json.Decoder(RowsRequest)
 
 
@@ -45,9 +45,9 @@ class Predict:
         """What the instances ask."""
         if served.named(call.model, call.version) == served.rows_model:
             return Asked(rows.ask(served.forecaster, matrix(decode(_ROWS, call.body).instances), ("point",)))
-        request = decode(_SERIES, call.body)
-        wanted = request.parameters
-        instances = given(request.instances, "instances")
+        wanted, instances = _SERIES.read(
+            call.body, lambda request: (request.parameters, given(request.instances, "instances"))
+        )
         return Asked(histories.ask(served.forecaster, instances, wanted.horizon, wanted.quantiles, served.limits))
 
     def write(self, asked: Asked, answer: AnyAnswer, served: Served) -> Reply:

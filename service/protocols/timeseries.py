@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from data.errors import BentocastError
 from service import histories
 from service.call import Asked, Call, Reply
-from service.decoding import decode, floats, moment
+from service.decoding import Numbers, Reader, floats, moment
 from service.forecasting import Answer
 from service.histories import MAX_NAME, History
 from service.served import AnyAnswer, Served
@@ -25,7 +25,6 @@ from service.served import AnyAnswer, Served
 MAX_COVARIATES = 256
 
 Name = Annotated[str, Meta(max_length=MAX_NAME)]
-Numbers = list[float | None]
 Covariates = Annotated[dict[Name, Numbers], Meta(max_length=MAX_COVARIATES)]
 
 
@@ -56,7 +55,7 @@ class ForecastRequest(Struct, frozen=True):
     options: Options = Options()
 
 
-_DECODER = msgspec.json.Decoder(ForecastRequest)
+_READER = Reader(ForecastRequest)
 
 
 class Timeseries:
@@ -64,16 +63,12 @@ class Timeseries:
 
     def read(self, call: Call, served: Served) -> Asked:
         """What the body asks."""
-        request = decode(_DECODER, call.body)
+        request, series = _READER.read(call.body, lambda request: (request, given(request.inputs)))
         served.named(request.model, trees=False)
-        question = histories.ask(
-            served.forecaster,
-            given(request.inputs),
-            request.options.horizon,
-            request.options.quantiles,
-            served.limits,
+        wanted = request.options
+        return Asked(
+            histories.ask(served.forecaster, series, wanted.horizon, wanted.quantiles, served.limits), request.inputs
         )
-        return Asked(question, request.inputs)
 
     def write(self, asked: Asked, answer: AnyAnswer, served: Served) -> Reply:
         """The API's answer."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Connection, Delete, delete, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from service.record.address import Address
@@ -29,8 +29,7 @@ class Database:
         self._engine = open_engine(address)
         self._ready = False
         self._files: Identity = ()
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        upsert = insert(ACTUALS)
+        upsert = _insert(self._engine.dialect.name)(ACTUALS)
         self._upsert = upsert.on_conflict_do_update(
             index_elements=[ACTUALS.c.series, ACTUALS.c.time],
             set_={"value": upsert.excluded.value, "received_at": upsert.excluded.received_at},
@@ -116,6 +115,11 @@ class Database:
                 raise FileNotFoundError(f"{self._address.path} was deleted or replaced while it was open")
             self._files = files
         self._ready = True
+
+
+def _insert(dialect: str) -> Any:
+    """The dialect's own insert, which knows `on_conflict_do_update`; that of the other costs memory and time."""
+    return importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert
 
 
 def with_folder(path: Path) -> None:

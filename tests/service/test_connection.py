@@ -164,8 +164,116 @@ def test_a_request_that_came_whole_says_so() -> None:
     talk(Connection, client)
 
 
-def test_uvicorn_takes_these_connections() -> None:
-    connection.install()
+REFUSAL = b"HTTP/1.1 503 \r\ncontent-length: 2\r\n\r\n{}"
+
+
+class Gate:
+    """Refuses what it is told to, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.refusing = False
+        self.seen: list[tuple[str, int]] = []
+        self.added: list[int] = []
+
+    def look(self, path: str, length: int) -> bool | bytes:
+        self.seen.append((path, length))
+        return REFUSAL if self.refusing else path == "/there"
+
+    def add(self, length: int) -> None:
+        self.added.append(length)
+
+
+@pytest.fixture
+def gated() -> tuple[Gate, type[Connection]]:
+    gate = Gate()
+    return gate, type("Gated", (Connection,), {"gate": gate})
+
+
+class TestGate:
+    """Who is not let in is told by the head, and the connection lives on."""
+
+    @pytest.mark.parametrize("size", [1, 7, 10_000])
+    def test_a_refused_body_is_passed_over(self, gated: tuple[Gate, type[Connection]], size: int) -> None:
+        gate, kind = gated
+
+        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            for refusing in (True, False, True, True, False):
+                gate.refusing = refusing
+                for piece in pieces(HEAD + LONG, size):
+                    writer.write(piece)
+                    await asyncio.sleep(0)
+                status, told = await answer(reader)
+                assert (status, told.get("body")) == ((503, None) if refusing else (200, "abcde"))
+            assert gate.seen == [("/there", 5)] * 5
+            assert gate.added == [5, 5]
+
+        talk(kind, client)
+
+    def test_it_is_told_before_the_body_is_there(self, gated: tuple[Gate, type[Connection]]) -> None:
+        gate, kind = gated
+
+        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            gate.refusing = True
+            writer.write(HEAD + b"content-length: 100000\r\n\r\n")
+            assert (await answer(reader))[0] == 503
+            writer.write(b"x" * 100_000)
+            gate.refusing = False
+            writer.write(HEAD + LONG)
+            assert (await answer(reader))[1]["body"] == "abcde"
+
+        talk(kind, client)
+
+    def test_one_who_wants_no_other_answer_is_hung_up_on(self, gated: tuple[Gate, type[Connection]]) -> None:
+        gate, kind = gated
+
+        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            gate.refusing = True
+            writer.write(HEAD + b"connection: close\r\n" + LONG)
+            assert (await answer(reader))[0] == 503
+            assert await reader.read() == b""
+
+        talk(kind, client)
+
+    def test_a_body_that_never_ends_is_not_held_against_others(self, gated: tuple[Gate, type[Connection]]) -> None:
+        gate, kind = gated
+
+        async def client(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(HEAD + b"content-length: 100000\r\n\r\nabc")
+            await asyncio.sleep(0.05)
+            assert gate.seen
+            assert not gate.added
+
+        talk(kind, client)
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"GET /there HTTP/1.1\r\nhost: here\r\n\r\n",
+            HEAD + CHUNKED,
+            b"POST /there HTTP/1.1\r\nhost: here\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n",
+            HEAD + b"content-length: 0000000000000000000005\r\n\r\nabcde",
+        ],
+    )
+    def test_is_not_asked_of_what_is_no_work_or_has_no_length(
+        self, gated: tuple[Gate, type[Connection]], head: bytes
+    ) -> None:
+        gate, kind = gated
+
+        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            gate.refusing = True
+            writer.write(head)
+            if b"expect" in head:
+                assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+                writer.write(b"x")
+            assert (await answer(reader))[0] == 200
+            assert not gate.seen
+
+        talk(kind, client)
+
+
+def test_uvicorn_takes_these_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connection, "gate", None)
+    connection.install(Gate())
     config = Config(echo, log_config=None)
     config.load()
     assert config.http_protocol_class is Connection

@@ -242,7 +242,7 @@ class TestTransport:
         """The engine takes the questions of all protocols together."""
         wanted = Wanted(city.histories(2), 3, (0.5,))
         asked = [door.read(door.request(wanted), city.served) for door in DOORS]
-        engine = Engine(city.served.answer, 1.0)
+        engine = Engine(city.served.answer)
         answers = engine._run([each.question for each in asked])
         for door, each, answer in zip(DOORS, asked, answers, strict=True):
             assert same(door.told(door.write(each, answer, city.served)), expected(city, wanted))

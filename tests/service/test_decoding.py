@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import RequestError
-from service.decoding import decode, floats, moment
+from service.decoding import NotPlainError, Numbers, Reader, decode, floats, moment
 
 
 @given(values=st.lists(st.none() | st.floats() | st.integers(-(2**53), 2**53)))
@@ -25,6 +27,70 @@ def test_floats_are_the_numbers_with_nan_for_none(values: list[float | None]) ->
 
 def test_floats_of_an_empty_list() -> None:
     assert floats([]).shape == (0,)
+
+
+class Message(msgspec.Struct, frozen=True):
+    """Declared as the service's own messages are."""
+
+    numbers: Annotated[Numbers, msgspec.Meta(description="some")]
+    by_name: Annotated[dict[str, Numbers], msgspec.Meta(max_length=2)] = {}
+    parts: list[Numbers] = []
+    text: str | None = None
+
+
+READER = Reader(Message)
+#: What stands in arrays: numbers as they are written anywhere, and what is none.
+ELEMENT = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.integers(-(2**70), 2**70).map(str),
+    st.sampled_from("null true [1] {} 01 1. .5 -0 -0.0 1e400 -1e-400 1E5 1e+5 0.1e1 +1 NaN Infinity -".split()),  # noqa: SIM905
+    st.sampled_from(['"1"', "", " 2 ", "1.7976931348623159e308", "9007199254740993", "5e-324", "\ud800"]),
+)
+ARRAY = st.lists(ELEMENT, max_size=6).map(lambda parts: f"[{','.join(parts)}]")
+
+
+def made(message: Message) -> tuple[list[bytes], str | None]:
+    """All that a message says."""
+    arrays = [message.numbers, *message.by_name.values(), *message.parts]
+    return [floats(array).tobytes() for array in arrays], message.text
+
+
+def outcome(read: Callable[[], Any]) -> Any:
+    """What is read, or the error's text."""
+    try:
+        return read()
+    except RequestError as err:
+        return err.message
+
+
+@given(arrays=st.tuples(ARRAY, ARRAY, ARRAY), text=st.sampled_from(['"x"', "null", "3"]))
+def test_a_reader_reads_as_the_decoder_does(arrays: tuple[str, str, str], text: str) -> None:
+    """The same numbers to the last bit, or the same error: the quick way is never seen."""
+    one, two, three = arrays
+    body = f'{{"numbers":{one},"by_name":{{"a":{two}}},"parts":[{three},[]],"text":{text}}}'
+    sent = body.encode("utf-8", "surrogatepass")
+    assert outcome(lambda: READER.read(sent, made)) == outcome(
+        lambda: made(decode(msgspec.json.Decoder(Message), sent))
+    )
+
+
+def test_a_reader_takes_plain_numbers_the_quick_way() -> None:
+    sent = b'{"numbers": [1, 2.5, -3e2] , "by_name": {"a": []}}'
+    kinds: list[type] = []
+    READER.read(sent, lambda message: kinds.append(type(message.numbers)))
+    assert kinds == [msgspec.Raw]
+    assert READER.read(sent, made)[0] == [np.array([1, 2.5, -300.0]).tobytes(), b""]
+
+
+@pytest.mark.parametrize("text", ["[1, null]", "[[1], [2]]", "{}", "3", "[1, true]", "[1e999]", " [1]"])
+def test_floats_of_anything_but_plain_numbers_are_left_to_the_careful_way(text: str) -> None:
+    with pytest.raises(NotPlainError):
+        floats(msgspec.Raw(text.encode()))
+
+
+def test_arrays_read_one_after_another_do_not_share_memory() -> None:
+    first, second = floats(msgspec.Raw(b"[1, 2]")), floats(msgspec.Raw(b"[3, 4]"))
+    assert (first.tolist(), second.tolist()) == ([1, 2], [3, 4])
 
 
 def test_decode_takes_a_part_of_a_message() -> None:

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine import MAX_BATCH_ROWS, PATIENCE, THREADS, DeadlineError, Engine, OverloadedError
+from service.admission import THREADS
+from service.engine import MAX_BATCH_ROWS, DeadlineError, Engine
 
 #: Seconds a row takes in these tests, once the engine has seen it.
 ROW_SECONDS = 1e-3
-MAX_WAIT = 0.1
 #: A time that does not come.
 NEVER = 1e9
 
@@ -56,7 +56,7 @@ def running(talk: Callable[[Engine[Work, str], Model], Coroutine[Any, Any, None]
 
     async def main() -> None:
         model = Model()
-        engine = Engine(model.run, MAX_WAIT, model.clock)
+        engine = Engine(model.run, clock=model.clock)
         try:
             await talk(engine, model)
         finally:
@@ -79,7 +79,6 @@ class TestBatches:
             assert not model.batches  # nothing is done within the call
             assert await asyncio.gather(*futures) == [f"answer {name}" for name in range(7)]
             assert model.batches == [list(range(7))]
-            assert engine.queued_rows == 0
 
         running(talk)
 
@@ -123,7 +122,6 @@ class TestBatches:
         async def talk(engine: Engine[Work, str], model: Model) -> None:
             model.row_seconds = 0.0
             futures = [engine.submit(Work(name, rows), NEVER) for name, rows in enumerate(sizes)]
-            assert engine.queued_rows == sum(sizes)
             assert await asyncio.gather(*futures) == [f"answer {name}" for name in range(len(sizes))]
             assert list(itertools.chain(*model.batches)) == list(range(len(sizes)))
             for batch, after in itertools.pairwise([*model.batches, None]):
@@ -133,7 +131,7 @@ class TestBatches:
                 assert after is None or rows + sizes[after[0]] > MAX_BATCH_ROWS
 
         async def generous(engine: Engine[Work, str], model: Model) -> None:
-            await talk(Engine(model.run, NEVER, model.clock), model)
+            await talk(Engine(model.run, clock=model.clock), model)
 
         running(generous)
 
@@ -144,7 +142,6 @@ class TestBatches:
             futures[2].cancel()
             assert list(await asyncio.gather(futures[1], futures[3])) == ["answer 1", "answer 3"]
             assert model.batches == [[1, 3]]
-            assert engine.queued_rows == 0
 
         running(talk)
 
@@ -182,7 +179,6 @@ class TestFaults:
             assert [str(told) for told in got] == ["answer 0", "odd", "answer 2"]
             assert model.batches == [[0, 1, 2], [0], [1], [2]]
             assert await engine.submit(Work(3), NEVER) == "answer 3"
-            assert engine.queued_rows == 0
 
         running(talk)
 
@@ -198,56 +194,6 @@ class TestFaults:
         running(talk)
 
 
-class TestTooMuch:
-    """Refused before it is queued, by what the work was seen to cost."""
-
-    def test_is_refused_when_it_would_wait_too_long(self) -> None:
-        async def talk(engine: Engine[Work, str], model: Model) -> None:
-            await learn(engine, model)
-            admitted = [engine.submit(Work(name), NEVER) for name in range(round(MAX_WAIT / ROW_SECONDS) + 1)]
-            with pytest.raises(OverloadedError) as caught:
-                engine.submit(Work(101), NEVER)
-            wait = round(len(admitted) * ROW_SECONDS * 1_000)
-            text = f"{wait} ms of work are waiting, wanted at most 100 ms: ask again later"
-            assert caught.value.message == text
-            assert (caught.value.status, caught.value.code, caught.value.retry_after_seconds) == (503, "overloaded", 1)
-            assert engine.queued_rows == len(admitted)
-            assert len(await asyncio.gather(*admitted)) == len(admitted)
-            assert await engine.submit(Work(0), NEVER) == "answer 0"
-
-        running(talk)
-
-    def test_waits_in_proportion_to_its_own_size(self) -> None:
-        """Who brings a second of work may wait for four; who brings a millisecond may not."""
-
-        async def talk(engine: Engine[Work, str], model: Model) -> None:
-            await learn(engine, model)
-            waiting = engine.submit(Work(0, rows=1_000), NEVER)
-            with pytest.raises(OverloadedError):
-                engine.submit(Work(1, rows=int(1_000 / PATIENCE) - 5), NEVER)
-            large = engine.submit(Work(2, rows=int(1_000 / PATIENCE) + 5), NEVER)
-            assert list(await asyncio.gather(waiting, large)) == ["answer 0", "answer 2"]
-
-        running(talk)
-
-    def test_one_alone_is_never_too_much(self) -> None:
-        async def talk(engine: Engine[Work, str], model: Model) -> None:
-            await learn(engine, model)
-            assert await engine.submit(Work(0, rows=10**6), NEVER) == "answer 0"
-
-        running(talk)
-
-    def test_what_a_row_costs_is_learnt(self) -> None:
-        async def talk(engine: Engine[Work, str], model: Model) -> None:
-            await learn(engine, model)
-            model.row_seconds = ROW_SECONDS / 100
-            await learn(engine, model)
-            futures = [engine.submit(Work(name), NEVER) for name in range(1_000)]
-            assert len(await asyncio.gather(*futures)) == 1_000
-
-        running(talk)
-
-
 class TestDeadline:
     def test_has_passed_while_it_waited(self) -> None:
         async def talk(engine: Engine[Work, str], model: Model) -> None:
@@ -259,7 +205,6 @@ class TestDeadline:
             assert (caught.value.status, caught.value.code) == (504, "deadline_exceeded")
             assert list(await asyncio.gather(just, early)) == ["answer 1", "answer 2"]
             assert model.batches == [[1, 2]]
-            assert engine.queued_rows == 0
 
         running(talk)
 
@@ -328,27 +273,6 @@ class TestThreads:
             assert caught.value.message == "no thread was free in time: ask for less, or allow more time"
             assert await asyncio.gather(*busy) == [True] * THREADS
             assert not began
-
-        running(talk)
-
-    def test_too_much_of_it_is_refused_until_some_is_done(self) -> None:
-        async def talk(engine: Engine[Work, str], model: Model) -> None:
-            free = threading.Event()
-            size = 2**20
-            tasks: list[asyncio.Task[bool]] = []
-            refused = None
-            for _ in range(1_000):
-                tasks.append(asyncio.create_task(engine.in_thread(lambda: free.wait(30), size, NEVER)))
-                await asyncio.sleep(0)
-                if tasks[-1].done():
-                    refused = tasks.pop().exception()
-                    break
-            assert isinstance(refused, OverloadedError)
-            assert "ms of work are waiting, wanted at most 100 ms: ask again later" in refused.message
-            assert len(tasks) > THREADS
-            free.set()
-            assert await asyncio.gather(*tasks) == [True] * len(tasks)
-            assert await engine.in_thread(lambda: 7, size, NEVER) == 7
 
         running(talk)
 

@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 from data.errors import ModelError
 from data.forecaster import Forecaster
 from service import keys
-from service.engine import OverloadedError
+from service.admission import OverloadedError
 from service.grpc_server import GrpcServer
 from service.metrics import Metrics
 from service.proto import bentoml_pb2, forecast_pb2, inference_pb2

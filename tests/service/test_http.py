@@ -22,7 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from data.errors import BentocastError, ModelError
 from service import endpoints, keys
-from service.engine import LARGE_BYTES, THREADS, OverloadedError
+from service.admission import LARGE_BYTES, THREADS, OverloadedError
 from service.http import Front
 from service.routes import Endpoint
 from service.served import Served
@@ -683,7 +683,7 @@ class TestApplication:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(client.worker.served.forecaster, "scaled", scaled)
-            patch.setattr(client.worker.engine, "_max_wait", 60.0)
+            patch.setattr(client.worker.admission, "_max_wait", 60.0)
             body = json.dumps(city.document(*city.histories(80)))
 
             async def talk(asking: httpx.AsyncClient) -> list[int]:
