@@ -70,7 +70,11 @@ def _raw_numbers(declared: Any) -> Any:
     if isinstance(declared, type) and issubclass(declared, msgspec.Struct):
         optional: Any = msgspec.field  # its types know one of the two ways at a time
         fields = [
-            (field.name, _raw_numbers(field.type), optional(default=field.default, default_factory=field.default_factory))
+            (
+                field.name,
+                _raw_numbers(field.type),
+                optional(default=field.default, default_factory=field.default_factory),
+            )
             for field in msgspec.structs.fields(declared)
         ]
         return msgspec.defstruct(declared.__name__, fields, frozen=True, kw_only=True)

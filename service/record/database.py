@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,7 +118,13 @@ class Database:
 
 def _insert(dialect: str) -> Any:
     """The dialect's own insert, which knows `on_conflict_do_update`; that of the other costs memory and time."""
-    return importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert
 
 
 def with_folder(path: Path) -> None:

@@ -195,7 +195,7 @@ class TestFaults:
             assert answer == (grpc.StatusCode.UNAVAILABLE, "gone")
 
     def test_too_much_says_when_to_come_back(self, city: World) -> None:
-        def full(*_: object) -> Any:
+        def full(*_: object, **__: object) -> Any:
             raise OverloadedError("too much")
 
         door = GrpcForecast()

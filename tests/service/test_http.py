@@ -319,7 +319,7 @@ class TestErrors:
         assert answer.json()["error"]["message"] == err.message
 
     def test_of_too_much_says_when_to_come_back(self, client: Client, city: World) -> None:
-        def full(*_: object) -> Any:
+        def full(*_: object, **__: object) -> Any:
             raise OverloadedError("too much")
 
         with pytest.MonkeyPatch.context() as patch:
