@@ -227,7 +227,7 @@ class Backtest(Section):
     every: Duration
     stride: int = Field(ge=1)
     season: Duration
-    levels: tuple[Level, ...] = (0.8, 0.95)
+    levels: tuple[Level, ...] = Field(default=(0.8, 0.95), min_length=1)
 
 
 class Trees(Section):

@@ -24,6 +24,8 @@ THREADS = 2
 PATIENCE = 15.0
 #: Part of the longest wait that may stand after a refusal, and for how many seconds.
 STANDING, STRICT_SECONDS = 0.06, 0.1
+#: Bodies of the largest size that may be half there at the same time.
+UNFINISHED = 8
 #: The least that a request counts for: its head costs too.
 SMALLEST_BYTES = 2_048
 #: Processor time of the event loop between two looks at what a byte costs.
@@ -63,6 +65,7 @@ class Admission:
 
     Args:
         max_wait_seconds: longest that work may wait.
+        max_body_bytes: largest body that may come.
         clock: seconds, monotonic.
         loop_time: processor time of the calling thread, in seconds.
     """
@@ -70,10 +73,12 @@ class Admission:
     def __init__(
         self,
         max_wait_seconds: float,
+        max_body_bytes: int,
         clock: Callable[[], float] = time.monotonic,
         loop_time: Callable[[], float] = time.thread_time,
     ) -> None:
         self._max_wait = max_wait_seconds
+        self._room_bytes = UNFINISHED * max_body_bytes
         self._clock, self._loop_time = clock, loop_time
         self._loop, self._threads = _Queue(1, 3e-8), _Queue(THREADS, 1e-8)
         #: Of answered requests, and of refused ones as if they were the smallest, since what a byte costs was learnt.
@@ -113,6 +118,20 @@ class Admission:
         queue.waiting_bytes -= size
         if queue is self._loop:
             self._done_bytes += size
+
+    def hold(self, size_bytes: int) -> None:
+        """Keep a part of a large body whose rest is still to come; `let_go` of all its parts in the end.
+
+        Raises:
+            OverloadedError: unfinished bodies take too much memory.
+        """
+        if size_bytes > self._room_bytes:
+            raise OverloadedError("large bodies of others are still on their way: ask again later")
+        self._room_bytes -= size_bytes
+
+    def let_go(self, size_bytes: int) -> None:
+        """What was held is there whole, or never will be."""
+        self._room_bytes += size_bytes
 
     def worked(self, size_bytes: int, seconds: float) -> None:
         """A thread took so long for a large request."""

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from data.errors import BentocastError, NotFoundError, RequestError
 from service import connection, endpoints, keys
+from service.admission import LARGE_BYTES, Admission
 from service.call import Call, Headers, Reply
 from service.connection import ADDED, MAX_DIGITS, WHOLE
 from service.faults import MAX_SHOWN, cut
@@ -220,10 +221,13 @@ class Front:
                 raise TooLargeError(f"the body is over {most} bytes: send several requests")
             if name == b"content-encoding":
                 coding = value.strip().lower()
-        reading = _read(receive, most)
+        reading = _read(receive, most, self._worker.admission)
         # A timer costs as much as reading a small body does.
         body = await (reading if scope.get(WHOLE) else _in_time(reading, settings.deadline_seconds))
-        return decompressed(body, coding, most) if coding not in (b"", b"identity") else body
+        if coding in (b"", b"identity"):
+            return body
+        # However small it is, it may become large.
+        return await asyncio.to_thread(decompressed, body, coding, most)
 
 
 def _handler(endpoint: Endpoint, method: str) -> Handler:
@@ -291,16 +295,22 @@ async def _in_time(reading: Awaitable[bytes], seconds: float) -> bytes:
         raise SlowError(f"the body did not come within {seconds:g} s: send it faster") from err
 
 
-async def _read(receive: Receive, most: int) -> bytes:
+async def _read(receive: Receive, most: int, admission: Admission) -> bytes:
     """All parts of a body, as long as they are no larger than the limit together."""
-    parts, size, more = [], 0, True
-    while more:
-        message = await receive()
-        parts.append(_part(message))
-        size += len(parts[-1])
-        if size > most:
-            raise TooLargeError(f"the body is over {most} bytes: send several requests")
-        more = message.get("more_body", False)
+    parts, size, held, more = [], 0, 0, True
+    try:
+        while more:
+            message = await receive()
+            parts.append(_part(message))
+            size += len(parts[-1])
+            if size > most:
+                raise TooLargeError(f"the body is over {most} bytes: send several requests")
+            more = message.get("more_body", False)
+            if more and size > LARGE_BYTES:
+                admission.hold(size - held)
+                held = size
+    finally:
+        admission.let_go(held)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

@@ -69,7 +69,7 @@ class Worker:
     @classmethod
     def of(cls, served: Served, settings: Settings) -> Worker:
         """A worker without a record."""
-        admission = Admission(settings.max_wait_seconds)
+        admission = Admission(settings.max_wait_seconds, settings.max_body_bytes)
         return cls(
             served=served,
             settings=settings,

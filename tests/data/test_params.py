@@ -146,6 +146,7 @@ def test_level_beyond_the_calibration_is_refused_with_the_highest(level: float) 
 
 
 def test_level_is_positive() -> None:
+    assert fault({"backtest.levels": []}).message.startswith("params.yaml: backtest.levels: got [], ")
     assert fault({"backtest.levels": [0]}).message == (
         "params.yaml: backtest.levels.0: got 0, input should be greater than 0"
     )

@@ -13,6 +13,7 @@ from service.admission import (
     STANDING,
     STRICT_SECONDS,
     THREADS,
+    UNFINISHED,
     Admission,
     OverloadedError,
 )
@@ -29,7 +30,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.now, self.spent = 100.0, 5.0
-        self.admission = Admission(MAX_WAIT, lambda: self.now, lambda: self.spent)
+        self.admission = Admission(MAX_WAIT, 1_000, lambda: self.now, lambda: self.spent)
 
     def lets_in(self, size: int = SIZE) -> bool:
         try:
@@ -108,6 +109,15 @@ def test_clients_that_wait_for_their_answers_are_never_refused(gate: Gate) -> No
     for _ in range(5_000):
         gate.answer()
         assert gate.lets_in()
+
+
+def test_unfinished_bodies_have_a_limit(gate: Gate) -> None:
+    for _ in range(UNFINISHED):
+        gate.admission.hold(1_000)
+    with pytest.raises(OverloadedError, match=r"^large bodies of others are still on their way: ask again later$"):
+        gate.admission.hold(1)
+    gate.admission.let_go(1_000)
+    gate.admission.hold(1_000)
 
 
 def test_one_alone_is_never_refused(gate: Gate) -> None:

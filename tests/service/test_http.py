@@ -355,6 +355,21 @@ class TestBody:
         assert (status, answer) == (413, {"error": error})
         assert 1_000 - len(wire.messages) == 17
 
+    def test_that_is_large_and_unfinished_takes_room_from_its_like_only(self, city: World) -> None:
+        client = Client.of(city)
+        room = client.worker.admission._room_bytes
+        client.worker.admission._room_bytes = 2**18
+        large = [chunk(b" " * 2**16) for _ in range(8)]
+        status, answer = Wire(*large, chunk(b"{}", more=False)).ask(client)
+        assert (status, answer["error"]["code"]) == (503, "overloaded")
+        assert client.worker.admission._room_bytes == 2**18
+        sent = json.dumps(city.document()).encode()
+        assert Wire(chunk(sent[:5]), chunk(sent[5:], more=False)).ask(client)[0] == 200
+        client.worker.admission._room_bytes = room
+        status, answer = Wire(*large, chunk(b"{}", more=False)).ask(client)
+        assert (status, answer["error"]["message"]) == (400, "inputs is missing")
+        assert client.worker.admission._room_bytes == room
+
     def test_of_just_the_limit_is_read(self, city: World) -> None:
         wire = Wire(chunk(b" " * (2**14 - 2)), chunk(b"{}", more=False))
         status, answer = wire.ask(Client.of(city, max_body_bytes=2**14), content_length=str(2**14))
