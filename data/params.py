@@ -216,6 +216,12 @@ def _lie_within_the_calibration(level: float) -> float:
     return level
 
 
+def _are_some(levels: tuple[float, ...]) -> tuple[float, ...]:
+    if not levels:
+        raise ValueError("wanted one level or more: the gate judges the intervals by them")
+    return levels
+
+
 Level = Annotated[float, Field(gt=0), AfterValidator(_lie_within_the_calibration)]
 
 
@@ -227,7 +233,7 @@ class Backtest(Section):
     every: Duration
     stride: int = Field(ge=1)
     season: Duration
-    levels: tuple[Level, ...] = Field(default=(0.8, 0.95), min_length=1)
+    levels: Annotated[tuple[Level, ...], AfterValidator(_are_some)] = (0.8, 0.95)
 
 
 class Trees(Section):

@@ -12,7 +12,8 @@ refused for a while, no more than a tenth of it is let stand (the idea of CoDel,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from data.errors import BentocastError
 
@@ -118,6 +119,20 @@ class Admission:
         queue.waiting_bytes -= size
         if queue is self._loop:
             self._done_bytes += size
+
+    @contextmanager
+    def admitted(self, size_bytes: int) -> Iterator[None]:
+        """All three for a request that is there already.
+
+        Raises:
+            OverloadedError: see `check`.
+        """
+        self.check(size_bytes)
+        self.add(size_bytes)
+        try:
+            yield
+        finally:
+            self.release(size_bytes)
 
     def hold(self, size_bytes: int) -> None:
         """Keep a part of a large body whose rest is still to come; `let_go` of all its parts in the end.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -104,30 +105,13 @@ class Worker:
         Raises:
             BentocastError: it cannot be answered as asked, or not in time.
         """
-        if rpc:
-            self.admission.check(size_bytes)
-            self.admission.add(size_bytes)
-            try:
-                return await self._forecast(read, write, size_bytes, deadline, trickles=True)
-            finally:
-                self.admission.release(size_bytes)
-        return await self._forecast(read, write, size_bytes, deadline, trickles=False)
-
-    async def _forecast(
-        self,
-        read: Callable[[], Asked],
-        write: Callable[[Asked, AnyAnswer], Made],
-        size_bytes: int,
-        deadline: float,
-        *,
-        trickles: bool,
-    ) -> Made:
-        if size_bytes > LARGE_BYTES:
-            return await self.engine.in_thread(lambda: self._alone(read, write), size_bytes, deadline)
-        asked = read()
-        answer = await self.engine.submit(asked.question, deadline, trickles=trickles)
-        self._kept(asked, answer)
-        return write(asked, answer)
+        with self.admission.admitted(size_bytes) if rpc else nullcontext():
+            if size_bytes > LARGE_BYTES:
+                return await self.engine.in_thread(lambda: self._alone(read, write), size_bytes, deadline)
+            asked = read()
+            answer = await self.engine.submit(asked.question, deadline, trickles=rpc)
+            self._kept(asked, answer)
+            return write(asked, answer)
 
     def _alone(self, read: Callable[[], Asked], write: Callable[[Asked, AnyAnswer], Made]) -> Made:
         asked = read()

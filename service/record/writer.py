@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from data.errors import ConfigError, RequestError
 from service.record.actuals import ActualsQueue, Call, rows
-from service.record.entries import ForecastEntry, ForecastQueue, encode
+from service.record.entries import ForecastEntry, ForecastQueue, encode_all
 from service.record.errors import RefusedRowsError
 from service.record.health import Health
 from service.record.pace import in_slices
@@ -149,11 +149,11 @@ class Writer:
     def _keep(self, entries: list[ForecastEntry]) -> None:
         rows, faults = [], []
         for some in in_slices(entries):
-            for entry in some:
-                try:
-                    rows.append(encode(entry))
-                except Exception as err:
-                    faults.append(f"{type(err).__name__}: {err}")
+            for made in encode_all(some):
+                if isinstance(made, Exception):
+                    faults.append(f"{type(made).__name__}: {made}")
+                else:
+                    rows.append(made)
         if rows:
             self._store.write_forecasts(rows)
             self.written += len(rows)

@@ -146,7 +146,9 @@ def test_level_beyond_the_calibration_is_refused_with_the_highest(level: float) 
 
 
 def test_level_is_positive() -> None:
-    assert fault({"backtest.levels": []}).message.startswith("params.yaml: backtest.levels: got [], ")
+    assert fault({"backtest.levels": []}).message == (
+        "params.yaml: backtest.levels: got [], wanted one level or more: the gate judges the intervals by them"
+    )
     assert fault({"backtest.levels": [0]}).message == (
         "params.yaml: backtest.levels.0: got 0, input should be greater than 0"
     )

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from service import histories
 from service.record import ForecastEntry
-from service.record.entries import EARLIEST, LATEST, MAX_TEXT, ForecastQueue, check_text, encode
+from service.record.entries import EARLIEST, LATEST, MAX_TEXT, ForecastQueue, check_text, encode, encode_all
 from tests.service.record.kept import ORIGIN, entry
 
 FINITE = st.floats(allow_infinity=False, width=64)
@@ -105,6 +105,33 @@ def test_encode_takes_large_values() -> None:
 def test_encode_refuses(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         encode(entry(**changes))
+
+
+#: Entries among which some are of one shape, and some at fault.
+ALIKE = st.builds(
+    lambda name, origin, mean, high: entry(
+        series=name, origin=origin, mean=np.array(mean), quantiles={0.9: np.array(high), 0.1: np.array(mean)}
+    ),
+    st.sampled_from(["s01", "s02", "", "a\0b", "\ud800", None, ["x"]]),
+    st.sampled_from(
+        [ORIGIN, np.datetime64("2024-05-02", "D"), np.datetime64("NaT", "s"), np.datetime64("1850-01-01", "s")]
+    ),
+    st.lists(st.sampled_from([1.0, -0.0, 1e300, np.nan, np.inf]), min_size=2, max_size=2),
+    st.lists(st.sampled_from([1.0, np.nan, -np.inf]), min_size=2, max_size=3),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(entries() | ALIKE, max_size=5) | st.lists(ALIKE, max_size=5))
+def test_encoded_together_is_encoded_one_by_one(given: list[ForecastEntry]) -> None:
+    def alone(made: ForecastEntry) -> Any:
+        try:
+            return encode(made)
+        except Exception as err:
+            return type(err), str(err)
+
+    together = [made if isinstance(made, dict) else (type(made), str(made)) for made in encode_all(given)]
+    assert together == [alone(made) for made in given]
 
 
 @settings(deadline=None)
