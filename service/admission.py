@@ -6,7 +6,7 @@ of the event loop. Large requests are worked on in threads (see `service.engine`
 
 A burst may wait for `max_wait_seconds`, and so may clients that send the next request when the last is answered. Where
 more comes than that, a queue of that length would only make every answer late: from the first refusal until nothing was
-refused for a while, no more than a tenth of it is let stand (the idea of CoDel, RFC 8289).
+refused for a while, no more than a small part of it (`STANDING`) is let stand (the idea of CoDel, RFC 8289).
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ class Admission:
             OverloadedError: unfinished bodies take too much memory.
         """
         if size_bytes > self._room_bytes:
-            raise OverloadedError("large bodies of others are still on their way: ask again later")
+            raise OverloadedError(
+                f"{self._room_bytes} bytes are left for large bodies that are still on their way, wanted {size_bytes}: ask again later"
+            )
         self._room_bytes -= size_bytes
 
     def let_go(self, size_bytes: int) -> None:

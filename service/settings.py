@@ -54,7 +54,7 @@ class Settings(BaseModel):
     max_values: int = Field(default=4_000_000, ge=1)
     #: A request that has no answer by then gets none.
     deadline_seconds: float = Field(default=30.0, gt=0, le=3_600)
-    #: A request is refused if it would wait longer than this, and longer than four times its own work.
+    #: Longest that a burst waits before some of it is refused; see `service.admission`.
     max_wait_seconds: float = Field(default=0.1, gt=0, le=60)
     #: How long readiness is false before the last connection is taken, once the service is told to end.
     drain_seconds: float = Field(default=2.0, ge=0, le=300)
