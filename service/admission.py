@@ -142,7 +142,8 @@ class Admission:
         """
         if size_bytes > self._room_bytes:
             raise OverloadedError(
-                f"{self._room_bytes} bytes are left for large bodies that are still on their way, wanted {size_bytes}: ask again later"
+                f"{self._room_bytes} bytes are left for large bodies that are still on their way, wanted {size_bytes}: "
+                "ask again later"
             )
         self._room_bytes -= size_bytes
 
