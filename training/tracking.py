@@ -75,15 +75,42 @@ def connect() -> str:
     return shown
 
 
+class Run(NamedTuple):
+    """A run of the past: when it began (seconds since 1970), what was measured and said."""
+
+    began: float
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+
+def runs(experiment: str, tags: dict[str, str]) -> list[Run]:
+    """All finished runs of an experiment with some tags, oldest first; none if there is no such experiment."""
+    from mlflow import MlflowClient
+
+    with _named():
+        client = MlflowClient()
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            return []
+        wanted = " and ".join([f"tags.`{key}` = '{value}'" for key, value in tags.items()] + ["status = 'FINISHED'"])
+        made: list[Run] = []
+        token: str | None = ""
+        while token is not None:
+            page = client.search_runs([found.experiment_id], wanted, order_by=["start_time"], page_token=token)
+            made += [Run(one.info.start_time / 1e3, one.data.metrics, one.data.tags) for one in page]
+            token = page.token or None
+        return made
+
+
 @contextlib.contextmanager
-def run(experiment: str) -> Iterator[str]:
+def run(experiment: str, name: str | None = None) -> Iterator[str]:
     """A run, or the one that `mlflow run` has begun; marked failed if the block raises. Gives its id."""
     import mlflow
 
     with _named():
         if "MLFLOW_RUN_ID" not in os.environ:
             mlflow.set_experiment(experiment)
-        active = mlflow.start_run()
+        active = mlflow.start_run(run_name=name)
     with _named(), active:
         yield active.info.run_id
 
@@ -213,6 +240,14 @@ def version(name: str, number: str) -> Version:
     Raises:
         RegistryError: there is no such version.
     """
+    found = find(name, number)
+    if found is None:
+        raise RegistryError(f"MLflow holds no version {number!r} of {name!r}: see them in `mlflow ui`")
+    return found
+
+
+def find(name: str, number: str) -> Version | None:
+    """A version by its number, or None if this registry does not hold it."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -222,7 +257,7 @@ def version(name: str, number: str) -> Version:
         except MlflowException as err:
             if err.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
-            raise RegistryError(f"MLflow holds no version {number!r} of {name!r}: see them in `mlflow ui`") from err
+            return None
         return Version(name, str(found.version), str(found.run_id or ""), dict(found.tags))
 
 

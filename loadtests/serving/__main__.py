@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from data import command
+from loadtests.processes import Mark, running
 from loadtests.serving import entries, machine, making, measures, report, servers
 from loadtests.serving.findings import Findings
-from loadtests.serving.processes import running
 from loadtests.serving.settings import CACHE, NAMES, QUICK, Settings
 
 
@@ -25,30 +25,30 @@ def main(argv: list[str]) -> None:
     before = machine.load_average()
     findings = Findings()
     try:
-        with making.alone():
-            measure(settings, findings)
+        with making.alone() as mark:
+            measure(settings, mark, findings)
     finally:  # what was measured before a fault or Ctrl-C took half an hour too
         about |= {"load average": f"before {before}, after {machine.load_average()}"}
         if findings.rates:
             _tell(findings, settings, about, asked.json)
 
 
-def measure(settings: Settings, findings: Findings) -> None:
+def measure(settings: Settings, mark: Mark, findings: Findings) -> None:
     """All measurements; servers are ended whatever happens."""
     logs = CACHE / "logs"
     commands = servers.commands(settings.servers)
     listed, missing = entries.table(making.MODELS, CACHE / "bodies", settings.servers)
     findings.missing |= missing
-    measures.starts(commands, settings, logs, findings)
+    measures.starts(commands, settings, logs, mark, findings)
     command.say(f"starting {len(commands)} servers")
-    with running(commands, logs) as started:
+    with running(commands, logs, mark=mark) as started:
         good = measures.check(listed, started, findings)
         measures.rounds(good, started, settings, findings)
         measures.tails(good, started, settings, logs, findings)
         measures.memory(started, findings)
         measures.batches(good, started, settings, findings)
         measures.overloads(good, started, settings, findings)
-    measures.soak(good, commands, settings, logs, findings)
+    measures.soak(good, commands, settings, logs, mark, findings)
 
 
 def _tell(findings: Findings, settings: Settings, about: dict[str, str], file: Path | None) -> None:

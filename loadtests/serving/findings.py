@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from loadtests.processes import Memory
 from loadtests.serving.openloop import Offered
-from loadtests.serving.processes import Memory
 
 
 @dataclass(frozen=True)

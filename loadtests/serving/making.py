@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from data import command
 from data.errors import BentocastError
+from loadtests import lock
+from loadtests.processes import Mark
 from loadtests.serving.settings import CACHE, PEERS, ROOT, WORKS, environment, own_binaries
 
 MODELS = CACHE / "models"
@@ -24,20 +25,13 @@ class MakingError(BentocastError):
     """Something that a server needs could not be made."""
 
 
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
+def alone() -> contextlib.AbstractContextManager[Mark]:
     """One run at a time: another would take the stores away from under its servers.
 
     Raises:
-        MakingError: there is another.
+        BusyError: there is another.
     """
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as err:
-            raise MakingError(f"another run uses {CACHE}: wait for its end") from err
-        yield
+    return lock.alone(CACHE / "lock")
 
 
 def binaries(peer: str) -> Path:
@@ -52,15 +46,15 @@ def lock_file(peer: str) -> Path:
 
 def virtual_environment(peer: str) -> None:
     """A server's own virtual environment, from its lock file: ours holds what a Bento's container holds."""
-    lock = lock_file(peer)
+    pins = lock_file(peer)
     uv = str(own_binaries() / "uv")
 
     def make(folder: Path) -> None:
-        command.say(f"{peer}: installing {lock.relative_to(ROOT)}")
+        command.say(f"{peer}: installing {pins.relative_to(ROOT)}")
         run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
-        run([uv, "pip", "install", "--python", str(folder / "bin/python"), "--require-hashes", "-r", str(lock)])
+        run([uv, "pip", "install", "--python", str(folder / "bin/python"), "--require-hashes", "-r", str(pins)])
 
-    _once(CACHE / "environments" / peer, [lock], make)
+    _once(CACHE / "environments" / peer, [pins], make)
 
 
 def models() -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from data import command
+from loadtests.processes import Command, Mark, Server, running
 from loadtests.serving import asking, h2load, openloop
 from loadtests.serving.asking import AnswerError
 from loadtests.serving.entries import Entry, main_entry
 from loadtests.serving.findings import Findings, Overload, Tail
-from loadtests.serving.processes import Command, Server, running
 from loadtests.serving.ratios import percentile
 from loadtests.serving.servers import key
 from loadtests.serving.settings import WORKS, Settings
@@ -56,13 +56,13 @@ def check(entries: list[Entry], servers: Servers, findings: Findings) -> dict[st
     return good
 
 
-def starts(commands: Mapping[str, Command], settings: Settings, logs: Path, findings: Findings) -> None:
+def starts(commands: Mapping[str, Command], settings: Settings, logs: Path, mark: Mark, findings: Findings) -> None:
     """From nothing to the first 200, ours and stock in turn, nothing else running."""
     chosen = [server for server in ("ours", "stock_bentoml") if server in settings.servers]
     for turn in range(settings.rounds):
         for server in random.Random(f"{settings.seed} starts {turn}").sample(chosen, len(chosen)):
             name = key(server, "forecast")
-            with running({name: commands[name]}, logs) as started:
+            with running({name: commands[name]}, logs, mark=mark) as started:
                 findings.starts.setdefault(server, []).append(started[name].ready_seconds)
             command.say(f"start {turn + 1}/{settings.rounds}: {server} {findings.starts[server][-1]:.1f} s")
 
@@ -138,13 +138,15 @@ def overloads(entries: Entries, servers: Servers, settings: Settings, findings: 
         command.say(f"overload: {name}: {storm.due} requests in {seconds:.0f} s: {storm.statuses}")
 
 
-def soak(entries: Entries, commands: Mapping[str, Command], settings: Settings, logs: Path, findings: Findings) -> None:
+def soak(
+    entries: Entries, commands: Mapping[str, Command], settings: Settings, logs: Path, mark: Mark, findings: Findings
+) -> None:
     """Memory of one fresh worker of ours after ever more requests."""
     name = main_entry("ours", "forecast")
     if name not in entries:
         return
     server = key("ours", "forecast")
-    with running({server: commands[server]}, logs) as started:
+    with running({server: commands[server]}, logs, mark=mark) as started:
         answered = 0
         while answered < settings.soak:
             step = min(SOAK_STEP, settings.soak - answered) if answered else SOAK_FIRST

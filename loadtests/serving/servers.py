@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from loadtests.processes import Command
 from loadtests.serving import making
-from loadtests.serving.processes import Command
 from loadtests.serving.settings import PEERS, ROOT, WORKS, environment
 
 

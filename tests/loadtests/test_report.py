@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+from loadtests.processes import Memory
 from loadtests.serving import report
 from loadtests.serving.findings import Findings, Overload, Tail
 from loadtests.serving.openloop import Offered
-from loadtests.serving.processes import Memory
 from loadtests.serving.settings import Settings
 
 SETTINGS = Settings(rounds=3, peers=("fastapi", "mlflow"))

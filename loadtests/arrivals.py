@@ -1,0 +1,162 @@
+"""Load of one round from a locust user: offered by a schedule (open loop), or as much as comes back (closed loop)."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+import gevent.pool
+import numpy as np
+from locust.env import Environment
+from numpy.typing import NDArray
+
+from loadtests.users import GRACE_SECONDS, TIMEOUT_SECONDS, USERS, Connection, Forecaster
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass
+class Told:
+    """What became of the requests of one round.
+
+    Attributes:
+        latencies: of right answers, seconds from when a request was due.
+        late: of all, seconds from when it was due to when it was sent.
+        faults: other requests by what was wrong.
+        seconds: the round took, to its last answer.
+        generator: share of one core that this process used meanwhile.
+    """
+
+    latencies: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    generator: float = 0.0
+
+    @property
+    def asked(self) -> int:
+        """Requests."""
+        return len(self.late)
+
+    @property
+    def worst(self) -> str:
+        """The fault that came most often."""
+        return self.faults.most_common(1)[0][0] if self.faults else "no answer in time"
+
+    def within(self, limit_seconds: float) -> int:
+        """Right answers that came in time."""
+        return sum(took <= limit_seconds for took in self.latencies)
+
+    def percentile(self, share: float) -> float:
+        """Of the latencies, in seconds; NaN without one."""
+        return float(np.quantile(self.latencies, share)) if self.latencies else float("nan")
+
+
+class Source:
+    """A locust user of one service, told when to ask what.
+
+    Args:
+        host: address of the service.
+        protocol: name of one.
+        seed: of what is asked.
+    """
+
+    def __init__(self, host: str, protocol: str, seed: int) -> None:
+        kind = USERS[protocol]
+        self._environment = Environment(user_classes=[kind], host=host)
+        self._told = Told()
+        self._environment.events.request.add_listener(self._hear)  # type: ignore[no-untyped-call]
+        self.connection = Connection(host, protocol, seed)
+        self._user: Forecaster = kind(self._environment, self.connection)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.connection.close()
+
+    def offer(self, times: Floats, picks: Ints) -> Told:
+        """Send each request when it is due, whatever the answers do.
+
+        Args:
+            times: rising, seconds from now.
+            picks: which of the connection's messages, for each.
+        """
+        flights = gevent.pool.Group()
+        messages = self.connection.messages
+
+        def run() -> None:
+            begin = time.perf_counter()
+            for moment, pick in zip(times.tolist(), picks.tolist(), strict=True):
+                wait = begin + moment - time.perf_counter()
+                if wait > 0:
+                    gevent.sleep(wait)
+                flights.add(gevent.spawn(self._user.ask, messages[pick], begin + moment))
+            flights.join(timeout=TIMEOUT_SECONDS + GRACE_SECONDS)
+
+        return self._during(run)
+
+    def saturate(self, connections: int, seconds: float, picks: Ints) -> Told:
+        """Ask on some connections, each again as soon as it is answered."""
+        messages = self.connection.messages
+
+        def run() -> None:
+            end, following = time.perf_counter() + seconds, itertools.cycle(picks.tolist())
+
+            def again() -> None:
+                while (now := time.perf_counter()) < end:
+                    self._user.ask(messages[next(following)], now)
+
+            gevent.joinall([gevent.spawn(again) for _ in range(connections)])
+
+        return self._during(run)
+
+    def _during(self, run: Callable[[], None]) -> Told:
+        told = self._told = Told()
+        with _no_collection():
+            begin, spent = time.perf_counter(), time.process_time()
+            run()
+            told.seconds = time.perf_counter() - begin
+            told.generator = (time.process_time() - spent) / told.seconds
+        return told
+
+    def _hear(self, *, response_time: float, exception: Exception | None, context: dict[str, Any], **_: object) -> None:
+        self._told.late.append(context["late"])
+        if exception is None:
+            self._told.latencies.append(response_time / 1e3)
+        else:
+            self._told.faults[f"{type(exception).__name__}: {exception}"[:200]] += 1
+
+
+def poisson(rate: float, seconds: float, draw: np.random.Generator) -> Floats:
+    """Times at which independent clients ask, rising, seconds from now.
+
+    Args:
+        rate: requests/s.
+        seconds: of the schedule.
+        draw: of chance.
+    """
+    return np.sort(draw.uniform(0.0, seconds, draw.poisson(rate * seconds)))
+
+
+def picks(count: int, of: int, draw: np.random.Generator) -> Ints:
+    """Which messages to send: shuffled decks one after another, so that each round has the same mix."""
+    decks = [draw.permutation(of) for _ in range(-(-count // of))]
+    return np.concatenate([*decks, np.empty(0, dtype=np.int64)])[:count].astype(np.int64)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A collection of garbage would show in the latencies."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -1,0 +1,19 @@
+"""What stops a load test, so that there is no verdict."""
+
+from __future__ import annotations
+
+from data.errors import BentocastError
+
+
+class LoadtestError(BentocastError):
+    """A load test could not be run, or its numbers cannot be trusted."""
+
+    exit_code = 9
+    code = "load_test_failed"
+
+
+class InconclusiveError(BentocastError):
+    """A gate did not see enough to pass or fail a candidate."""
+
+    exit_code = 8
+    code = "gate_inconclusive"

@@ -1,0 +1,1 @@
+"""The load gate: two Bentos side by side, and a verdict on the newer one."""

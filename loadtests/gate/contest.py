@@ -1,0 +1,182 @@
+"""One gate from start to end: both Bentos up, rounds until the verdict is clear, everything ended again."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import statistics
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data import command
+from data.errors import ConfigError
+from data.params import Loadtest
+from data.verdict import Check, Outcome, Verdict
+from loadtests import users  # before anything that opens sockets: locust puts gevent in their place
+from loadtests.arrivals import Source
+from loadtests.faults import LoadtestError
+from loadtests.gate import bentos, judge, rounds
+from loadtests.gate.bentos import Bento
+from loadtests.gate.rounds import BASELINE, CANDIDATE, SIDES, Contest, Measured
+from loadtests.lock import alone
+from loadtests.processes import Server, running
+
+#: How often a verdict is asked for, at most.
+LOOKS = 4
+#: Whoever holds it may load this machine; two gates at once would measure each other.
+LOCK = Path(tempfile.gettempdir()) / f"bentocast-loadtest-{os.getuid()}.lock"
+#: A generator that is busier than this, or late by more than this share of p99, measures itself.
+BUSY, LATE = 0.9, 0.5
+
+
+@dataclass(frozen=True)
+class Gated:
+    """What a gate found.
+
+    Attributes:
+        began: UTC.
+        seconds: from the start of the Bentos to the verdict.
+        sides: the Bentos.
+        settings: of the load test.
+        seed: of order, schedules and requests.
+        measured: all rounds.
+        verdict: on the candidate.
+        ready_seconds: from start to ready, by side.
+    """
+
+    began: dt.datetime
+    seconds: float
+    sides: dict[str, Bento]
+    settings: Loadtest
+    seed: int
+    measured: Measured
+    verdict: Verdict
+    ready_seconds: dict[str, float]
+
+
+def run(baseline: str, candidate: str, settings: Loadtest, *, seed: int, port: int | None, logs: Path) -> Gated:
+    """Compare two Bentos.
+
+    Args:
+        baseline: tag of the one that serves now.
+        candidate: tag of the one that wants to.
+        settings: how.
+        seed: of order, schedules and requests.
+        port: first of six that the two sides listen on; free ones if None.
+        logs: folder that the logs of both go to.
+
+    Raises:
+        BentocastError: it could not be run; everything that was started is ended.
+    """
+    looks = _looks(settings)
+    sides = {BASELINE: bentos.find(baseline), CANDIDATE: bentos.find(candidate)}
+    began = dt.datetime.now(dt.UTC)
+    measured = Measured()
+    with _served(sides, port, logs) as servers, _sources(servers, sides, settings, seed) as sources:
+        families = {side: server.family() for side, server in servers.items()}
+        contest = Contest(
+            servers, families, sources, settings.gate, settings.objective.seconds, np.random.default_rng(seed)
+        )
+        command.say("warming up both")
+        rounds.warm_up(contest, measured)
+        verdict = _rounds(contest, measured, settings, looks)
+        ready = {side: server.ready_seconds for side, server in servers.items()}
+    took = (dt.datetime.now(dt.UTC) - began).total_seconds()
+    return Gated(began, took, sides, settings, seed, measured, verdict, ready)
+
+
+def _looks(settings: Loadtest) -> tuple[int, ...]:
+    """The rounds after which a verdict is asked for, checked before anything starts."""
+    plan = settings.gate
+    try:
+        return judge.looks(judge.fewest(plan.limits, plan.confidence, LOOKS), plan.rounds, LOOKS)
+    except ValueError as err:
+        raise ConfigError(f"loadtest.gate: {err}", param="loadtest.gate") from err
+
+
+def _rounds(contest: Contest, measured: Measured, settings: Loadtest, looks: tuple[int, ...]) -> Verdict:
+    verdict = Verdict.of([])
+
+    def clear(measured: Measured) -> bool:
+        nonlocal verdict
+        _say(measured, settings.gate.rounds)
+        if len(measured.rounds) not in looks:
+            return False
+        verdict = judge.judge(measured.rounds, settings.gate.limits, settings.gate.confidence, LOOKS)
+        return judge.settled(verdict)
+
+    rounds.run(contest, measured, clear)
+    return Verdict.of([*verdict.checks, generator(measured)])
+
+
+def generator(measured: Measured) -> Check:
+    """Whether it was the service that was measured, and not what makes the load."""
+    name = "generator"
+    busy, late = statistics.median(measured.busiest), statistics.median(measured.late_p99)
+    p99 = statistics.median([min(one.baseline.p99, one.candidate.p99) for one in measured.rounds])
+    numbers = {"busy": busy, "late_p99": late, "p99": p99}
+    text = f"generator: {busy:.0%} of a core, late by {late * 1e3:.2f} ms (p99)"
+    if busy >= BUSY:
+        fault = (
+            f"{text}: the generator, not the service, is the limit of the throughput; lower loadtest.gate.connections"
+        )
+    elif late > LATE * p99:
+        fault = (
+            f"{text}, of a p99 of {p99 * 1e3:.2f} ms: the generator, not the service, makes the tail; give it a core of its "
+            "own, or lower loadtest.gate.load"
+        )
+    else:
+        return Check(name=name, outcome=Outcome.PASS, text=text, numbers=numbers)
+    return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=fault, numbers=numbers)
+
+
+@contextlib.contextmanager
+def _served(sides: dict[str, Bento], port: int | None, logs: Path) -> Iterator[dict[str, Server]]:
+    with alone(LOCK) as mark, tempfile.TemporaryDirectory(prefix="bentocast-loadtest-") as scratch:
+        commands = {
+            side: bentos.command(side, bento, Path(scratch) / side, None if port is None else port + 3 * place)
+            for place, (side, bento) in enumerate(sides.items())
+        }
+        command.say(f"starting {' and '.join(one.name for one in commands.values())}")
+        with running(commands, logs, mark=mark, together=True) as servers:
+            yield servers
+
+
+@contextlib.contextmanager
+def _sources(
+    servers: dict[str, Server], sides: dict[str, Bento], settings: Loadtest, seed: int
+) -> Iterator[dict[str, Source]]:
+    with contextlib.ExitStack() as stack:
+        made = {}
+        for side in SIDES:
+            made[side] = _source(servers[side], side, settings, seed)
+            stack.callback(made[side].close)
+            serves = made[side].connection.wanted.bento
+            if serves != sides[side].tag:
+                raise LoadtestError(
+                    f"{side}: asked for {sides[side].tag}, but {serves} answers on port {servers[side].port}"
+                )
+        yield made
+
+
+def _source(server: Server, side: str, settings: Loadtest, seed: int) -> Source:
+    try:
+        return Source(f"http://127.0.0.1:{server.port}", settings.protocol, seed)
+    except (OSError, users.StatusError) as err:
+        raise LoadtestError(f"{side} ({server.command.name}) cannot be asked: {err}") from err
+
+
+def _say(measured: Measured, most: int) -> None:
+    """Tell a person who waits."""
+    last = measured.rounds[-1]
+    command.say(
+        f"round {len(measured.rounds)} of at most {most} (baseline / candidate): "
+        f"p50 {last.baseline.p50 * 1e3:.2f} / {last.candidate.p50 * 1e3:.2f} ms, "
+        f"p95 {last.baseline.p95 * 1e3:.2f} / {last.candidate.p95 * 1e3:.2f} ms, "
+        f"{last.baseline.throughput:,.0f} / {last.candidate.throughput:,.0f} requests/s"
+    )

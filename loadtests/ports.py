@@ -1,0 +1,68 @@
+"""Ports of this machine: some free ones in a row, or a fault that names the one that is taken."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Collection
+
+from data.errors import BentocastError
+
+#: Ports that a server may use: its own, gRPC on the next one, one more for metrics.
+PORTS = 3
+HIGHEST = 65_535
+
+
+class PortError(BentocastError):
+    """A port that a server wants cannot be had."""
+
+    exit_code = 2
+
+
+def free_ports(count: int = PORTS, *, used: Collection[int] = ()) -> int:
+    """The first of some free ports in a row, none of them in `used`."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            first = stack.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            if any(port + step in used for step in range(count)):
+                continue
+            try:
+                for step in range(1, count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port + step))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+def check_free(first: int, name: str, count: int = PORTS, *, used: Collection[int] = ()) -> None:
+    """Make sure that a server may have `first` and the ports after it.
+
+    SO_REUSEADDR, as servers have it: connections of an ended server, which linger for a minute, do not count.
+
+    Args:
+        first: port.
+        name: of the server.
+        count: of ports in a row.
+        used: ports of servers that may not listen yet.
+
+    Raises:
+        PortError: there is no such port, or it is taken.
+    """
+    if not 1 <= first <= HIGHEST + 1 - count:
+        raise PortError(
+            f"{name}: got {first} as the first of {count} ports in a row, wanted 1 to {HIGHEST + 1 - count}: choose another"
+        )
+    for port in range(first, first + count):
+        if port in used:
+            raise PortError(f"{name}: port {port} goes to another server of this run: give them ports {count} apart")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as err:
+                raise PortError(
+                    f"{name}: cannot have port {port} ({err.strerror}), wanted {first} to {first + count - 1} free on"
+                    f" 127.0.0.1: end what listens there (`ss -ltnp 'sport = :{port}'` names it) or choose another port"
+                ) from err
