@@ -307,7 +307,7 @@ class LoadGate(Section):
     seconds: float = Field(default=1.0, ge=0.2, le=60)
     #: Most rounds; fewer when the verdict is clear before.
     rounds: int = Field(default=40, ge=1, le=500)
-    confidence: Share = 0.95
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
     limits: LoadLimits = LoadLimits()
 
 

@@ -10,10 +10,3 @@ class LoadtestError(BentocastError):
 
     exit_code = 9
     code = "load_test_failed"
-
-
-class InconclusiveError(BentocastError):
-    """A gate did not see enough to pass or fail a candidate."""
-
-    exit_code = 8
-    code = "gate_inconclusive"

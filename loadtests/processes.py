@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import psutil
 
-from data.errors import BentocastError
 from loadtests.ending import END_SECONDS, end, is_alive
+from loadtests.faults import LoadtestError
 from loadtests.ports import PORTS, check_free, free_ports
 
 READY_SECONDS = 120.0
@@ -30,11 +30,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 RUN = "LOADTEST_RUN"
 
 
-class StartError(BentocastError):
+class StartError(LoadtestError):
     """A server did not get ready."""
 
 
-class DiedError(BentocastError):
+class DiedError(LoadtestError):
     """A server, or one of its processes, ended while it was needed."""
 
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import NotFoundError
+from data.errors import RegistryError
 from loadtests.processes import Command
 
 READY = "/readyz"
@@ -30,14 +30,14 @@ def find(tag: str) -> Bento:
     """The Bento with a tag.
 
     Raises:
-        NotFoundError: BentoML's store has no such Bento.
+        RegistryError: BentoML's store has no such Bento.
     """
     import bentoml
 
     try:
         found = bentoml.bentos.get(tag)
     except (bentoml.exceptions.BentoMLException, ValueError) as err:
-        raise NotFoundError(f"BentoML's store holds no Bento {tag!r}: see them with `bentoml list`") from err
+        raise RegistryError(f"BentoML's store holds no Bento {tag!r}: see them with `bentoml list`") from err
     return Bento(str(found.tag), dict(found.info.labels))
 
 

@@ -101,6 +101,15 @@ def difference_of_shares(bad_c: int, n_c: int, bad_b: int, n_b: int, below: floa
     return Interval(estimate, max(-1.0, estimate - down), min(1.0, estimate + up))
 
 
+def sign_test(worse: int, better: int) -> float:
+    """How likely it is that so many rounds or more are worse, if each that is not equal is as likely worse as better.
+
+    Source: Arbuthnott 1710; Conover 1999, "Practical nonparametric statistics", section 3.4.
+    """
+    rounds = worse + better
+    return sum(math.comb(rounds, many) for many in range(worse, rounds + 1)) / 2**rounds
+
+
 def _walsh(ratios: Floats) -> Floats:
     """Shape (n (n + 1) / 2,): the geometric means of all pairs, each ratio with itself included, in order."""
     rows, columns = _pairs(ratios.size)

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from data.verdict import Check, Outcome, Verdict
-from loadtests.gate.intervals import Interval, difference_of_shares, rounds_needed, signed_rank
+from loadtests.gate.intervals import Interval, difference_of_shares, rounds_needed, sign_test, signed_rank
 
 RATIOS = ("p50", "p95", "p99", "throughput", "processor", "memory")
 FIGURES = (*RATIOS, "errors")
@@ -107,7 +107,8 @@ def judge(rounds: Sequence[Round], limits: Limits, confidence: float, looks: int
     """Whether the candidate is no worse than the limits allow.
 
     A figure fails if its bound at (1 - confidence) / (looks * figures judged) lies beyond the limit, passes if its
-    bound on the other side at (1 - confidence) / looks lies within, and is inconclusive otherwise. So a
+    bound on the other side at (1 - confidence) / looks lies within, and is inconclusive otherwise; errors fail only if
+    a sign test over rounds says so too. So a
     candidate within all limits fails at some look, and one beyond a limit passes at some look, with a probability of
     at most 1 - confidence each.
 
@@ -174,6 +175,8 @@ def _check(name: str, rounds: Sequence[Round], limit: float | None, levels: Leve
     baseline, candidate = _typical(name, rounds)
     interval = _interval(name, rounds, levels)
     outcome, sign = _conclude(interval, limit, rising=name in RISING)
+    if name == "errors" and outcome is Outcome.FAIL and _in_few_rounds(rounds, levels.fail):
+        outcome, sign = Outcome.INCONCLUSIVE, " in too few rounds to tell it from chance, "
     numbers = {**interval._asdict(), "rounds": float(len(rounds)), "baseline": baseline, "candidate": candidate}
     if limit is not None:
         numbers["limit"] = limit
@@ -199,6 +202,17 @@ def _interval(name: str, rounds: Sequence[Round], levels: Levels) -> Interval:
     if name == "errors":
         return difference_of_shares(*_counts(rounds, "candidate"), *_counts(rounds, "baseline"), below, above)
     return signed_rank(_values(name, rounds, "candidate") / _values(name, rounds, "baseline"), below, above)
+
+
+def _in_few_rounds(rounds: Sequence[Round], level: float) -> bool:
+    """Whether more faults than the baseline's come in no more rounds than chance would have it.
+
+    Faults come together (a pause, a connection that breaks), which the interval does not know of: a burst in one
+    round is as likely to hit either version.
+    """
+    shares = [(one.candidate.faults / one.candidate.asked, one.baseline.faults / one.baseline.asked) for one in rounds]
+    worse, better = sum(own > other for own, other in shares), sum(own < other for own, other in shares)
+    return sign_test(worse, better) > level
 
 
 def _values(name: str, rounds: Sequence[Round], side: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

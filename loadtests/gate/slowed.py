@@ -38,7 +38,7 @@ def make(tag: str, seconds: float, name: str) -> str:
         The copy's tag.
 
     Raises:
-        NotFoundError: there is no such Bento.
+        RegistryError: there is no such Bento.
     """
     import bentoml
 
