@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 3000
+HOST ?= http://127.0.0.1:$(PORT)
+RATE ?= 50
+FOR ?= 60s
 STAGE ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export BENTOML_DO_NOT_TRACK := True
@@ -10,7 +13,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help venv localhost pipeline run bento test clients test-services lint format bench bench-serving figures proto lock clean
+.PHONY: help venv localhost pipeline run bento test clients test-services lint format loadtest bench bench-serving figures proto lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +69,9 @@ lint: venv ## ruff, mypy --strict, lock files
 format: venv ## put the code in its standard form
 	ruff check --fix .
 	ruff format .
+
+loadtest: venv ## load on the running service: make loadtest RATE=50 FOR=60s HOST=http://127.0.0.1:3000
+	locust --headless -u $(RATE) -r $(RATE) -t $(FOR) --host $(HOST)
 
 bench: venv ## benchmarks, as ratios against peers in one run
 	python -m tests.bench

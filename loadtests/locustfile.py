@@ -1,69 +1,68 @@
-"""A user who asks for forecasts: `locust --headless -u 8 -t 30s` against a running service.
+"""Users for the `locust` command: `locust --headless -u 100 -t 60s` is 100 requests/s for a minute.
 
-The request is made from what the service says it wants (`GET /v1/timeseries/models`), so it fits any
-model; the answer is checked, not only its status.
+Names of users at the end choose protocols: `locust ... Native Grpc`. Load over time: loadtests/shapes. How requests
+are timed stands in `loadtests.users`.
 """
 
 from __future__ import annotations
 
-import math
-import random
+import logging
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
-from locust import HttpUser, between, task
+sys.path.insert(0, str(Path(__file__).parents[1]))  # locust adds this file's folder, not the project's
+
+from locust import events
+from locust.env import Environment
+
+from loadtests.users import V2, Binary, Grpc, Native
+
+__all__ = ["V2", "Binary", "Grpc", "Native"]
+
+#: A request that is sent this long after it was due measures the generator; so many may.
+LATE_SECONDS, LATE_SHARE = 0.05, 0.01
+#: Exit code of a run in which more were.
+GENERATOR_IS_THE_LIMIT = 9
+
+logger = logging.getLogger("bentocast.loadtests")
 
 
-class Forecaster(HttpUser):
-    """Asks for one series, sometimes for many."""
-
-    host = "http://127.0.0.1:3000"
-    wait_time = between(0.05, 0.2)
-
-    def on_start(self) -> None:
-        """Learn what the model wants."""
-        self.wanted = self.client.get("/v1/timeseries/models").json()["models"][0]
-
-    @task(9)
-    def one(self) -> None:
-        """One series."""
-        self._ask(1, "one series")
-
-    @task(1)
-    def many(self) -> None:
-        """A panel of 32 series."""
-        self._ask(32, "32 series")
-
-    def _ask(self, count: int, name: str) -> None:
-        body = {"inputs": [_series(self.wanted, place) for place in range(count)], "options": {"quantiles": [0.1, 0.9]}}
-        with self.client.post("/v1/timeseries/forecast", json=body, name=name, catch_response=True) as answer:
-            fault = _fault(answer.json(), count, self.wanted["horizon"]) if answer.ok else answer.text[:200]
-            if fault:
-                answer.failure(fault)
+@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
+def options(parser: ArgumentParser) -> None:
+    """Options of ours, which workers get from their master."""
+    parser.add_argument("--rate", type=float, default=1.0, help="requests a second of each user (default: 1)")
 
 
-def _series(wanted: dict[str, Any], place: int) -> dict[str, Any]:
-    length, horizon = wanted["context_length"], wanted["horizon"]
-    level = random.uniform(5, 500)
-    values = [round(level * (1.2 + math.sin(step / 3.8)) * random.uniform(0.8, 1.2), 1) for step in range(length)]
-    return {
-        "name": f"series {place}",
-        "series": values,
-        "start_timestamp": "2024-01-01T00:00:00",
-        "past_covariates": {name: [1.0] * length for name in wanted["past_covariates"]},
-        "future_covariates": {name: [1.0] * horizon for name in wanted["future_covariates"]},
-    }
+class Lateness:
+    """Counts what this process sent too late, and says so at the end."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self.sent = self.late = 0
+
+    def hear(self, *, context: dict[str, Any], **_: object) -> None:
+        """Of each request."""
+        self.sent += 1
+        self.late += context.get("late", 0.0) > LATE_SECONDS
+
+    def tell(self, **_: object) -> None:
+        """At the end."""
+        if self.sent and self.late > LATE_SHARE * self.sent:
+            logger.error(
+                "the generator, not the service, was the limit: it sent %d of %d requests more than %d ms late; use more "
+                "processes (--processes -1) or machines (--master, --worker), or a lower rate",
+                self.late,
+                self.sent,
+                LATE_SECONDS * 1e3,
+            )
+            self._environment.process_exit_code = GENERATOR_IS_THE_LIMIT
 
 
-def _fault(answer: dict[str, Any], count: int, horizon: int) -> str | None:
-    """What is wrong with an answer, or None."""
-    outputs = answer.get("outputs", [])
-    if len(outputs) != count:
-        return f"got {len(outputs)} forecasts, wanted {count}"
-    for output in outputs:
-        content = output["content"][0]
-        lines = [content["mean_forecast"], *content["quantiles"].values()]
-        if any(len(line) != horizon or not all(map(math.isfinite, line)) for line in lines):
-            return f"{content['name']}: not {horizon} finite numbers"
-        if any(low > high for low, high in zip(content["quantiles"]["0.1"], content["quantiles"]["0.9"], strict=True)):
-            return f"{content['name']}: the 10 % quantile lies above the 90 % quantile"
-    return None
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def watch(environment: Environment, **_: object) -> None:
+    """Watch the generator itself."""
+    lateness = Lateness(environment)
+    environment.events.request.add_listener(lateness.hear)  # type: ignore[no-untyped-call]
+    environment.events.quitting.add_listener(lateness.tell)  # type: ignore[no-untyped-call]

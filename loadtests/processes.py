@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import psutil
 
+from loadtests import signals
 from loadtests.ending import END_SECONDS, end, is_alive
 from loadtests.faults import LoadtestError
 from loadtests.ports import PORTS, check_free, free_ports
@@ -24,8 +25,8 @@ READY_SECONDS = 120.0
 #: What a server leaves behind gets less: it had the time that the server took to end.
 REST_SECONDS = 2.0
 POLL_SECONDS = 0.01
-#: That end a run.
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: While a server starts, so often its processes are looked at; so many may last for a look and be gone at the next.
+LOOK_SECONDS, MOST_FAILED = 1.0, 4
 #: Variable in the environment of every process of a run. Not `BENTOCAST_...`: the service refuses what it does not know.
 RUN = "LOADTEST_RUN"
 
@@ -93,6 +94,8 @@ class Server:
         self.ready_seconds = float("nan")
         self._log = log
         self._lasting: list[psutil.Process] = []
+        self._looks = self._failed = 0
+        self._starting: set[int] = set()
         self._leaving: set[psutil.Process] = set()
         self._began = time.monotonic()
         names = {f"{{port{step or ''}}}": str(self.port + step) for step in range(PORTS)}
@@ -116,8 +119,8 @@ class Server:
         answers = self._answers()
         code = self._process.poll()
         seconds = time.monotonic() - self._began
-        if code is not None or (not answers and seconds > READY_SECONDS):
-            fault = _ending(code) if code is not None else f"was not ready after {seconds:.0f} s"
+        fault = _ending(code) if code is not None else "" if answers else self._hopeless(seconds)
+        if fault:
             raise StartError(f"{self.command.name} {fault}; {self._tail()}")
         if answers:
             self.ready_seconds = seconds
@@ -185,6 +188,18 @@ class Server:
         except psutil.NoSuchProcess:
             return []
 
+    def _hopeless(self, seconds: float) -> str:
+        """Why it will not get ready, or nothing: BentoML starts a worker that cannot start again and again."""
+        if seconds > READY_SECONDS:
+            return f"was not ready after {seconds:.0f} s"
+        if seconds < LOOK_SECONDS * (self._looks + 1):
+            return ""
+        self._looks += 1
+        now = {process.pid for process in self._family()}
+        self._failed += len(self._starting - now)
+        self._starting = now
+        return f"starts processes that end again ({self._failed} by now)" if self._failed >= MOST_FAILED else ""
+
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
@@ -242,7 +257,7 @@ def running(
     try:
         for key, command in commands.items():
             used = {server.port + step for server in started.values() for step in range(PORTS)}
-            with _deferred():
+            with signals.deferred():
                 started[key] = Server(command, logs / f"{key}.log", mark, used)
             if not together:
                 wait_until_ready(started[key])
@@ -250,7 +265,7 @@ def running(
             wait_until_ready(*started.values())
         yield started
     finally:
-        with _undisturbed(), contextlib.ExitStack() as ending:
+        with signals.undisturbed(), contextlib.ExitStack() as ending:
             for server in started.values():
                 ending.callback(server.end)
                 server.ask_to_end()
@@ -265,28 +280,3 @@ def wait_until_ready(*servers: Server) -> None:
     waiting = list(servers)
     while waiting := [server for server in waiting if not server.is_ready()]:
         time.sleep(POLL_SECONDS)
-
-
-@contextlib.contextmanager
-def _deferred() -> Iterator[None]:
-    """Ctrl-C, or SIGTERM, waits until it is known what was started. Blocked signals would stay so in the child."""
-    came: list[int] = []
-    before = {number: signal.signal(number, lambda which, _: came.append(which)) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for which in came:
-            signal.raise_signal(which)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C, or SIGTERM, must not leave servers behind."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

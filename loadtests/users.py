@@ -2,7 +2,7 @@
 
 A locust user that waits for its answer before it asks again slows down with the service, and so leaves out the
 requests that would have waited longest (coordinated omission). Here a user is a source of requests: independent
-clients together make a Poisson process, of `rate` a second for each user. A request that is due is sent at once on
+clients together make a Poisson process, of one a second for each user (`--rate`). A request that is due is sent at once on
 a greenlet of its own, and its time counts from when it was due. `-u 200` therefore is 200 requests/s.
 """
 
@@ -36,6 +36,8 @@ GRACE_SECONDS = 5.0
 #: API key of a service that wants one.
 KEY = "LOADTEST_KEY"
 SEED = 0
+#: Requests a second of a user, unless `--rate` says otherwise.
+RATE = 1.0
 
 Send = Callable[[Message], asks.Floats]
 
@@ -126,8 +128,6 @@ class Forecaster(User):
     abstract = True
     host = "http://127.0.0.1:3000"
     protocol: ClassVar[str]
-    #: Requests a second of one user.
-    rate: ClassVar[float] = 1.0
 
     _under_way: ClassVar[gevent.pool.Pool] = gevent.pool.Pool(UNDER_WAY)
     _opening: ClassVar[gevent.lock.RLock] = gevent.lock.RLock()
@@ -157,7 +157,8 @@ class Forecaster(User):
 
     def wait_time(self) -> float:
         """Seconds until the next request is due; none if it is late."""
-        self._due += random.expovariate(self.rate)
+        options = self.environment.parsed_options
+        self._due += random.expovariate(getattr(options, "rate", RATE))
         return max(0.0, self._due - time.perf_counter())
 
     @task

@@ -8,7 +8,6 @@ import os
 import statistics
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,8 @@ from loadtests.arrivals import Source
 from loadtests.faults import LoadtestError
 from loadtests.gate import bentos, judge, rounds
 from loadtests.gate.bentos import Bento
-from loadtests.gate.rounds import BASELINE, CANDIDATE, SIDES, Contest, Measured
+from loadtests.gate.measured import BASELINE, CANDIDATE, SIDES, Gated, Measured
+from loadtests.gate.rounds import Contest
 from loadtests.lock import alone
 from loadtests.processes import Server, running
 
@@ -32,31 +32,6 @@ LOOKS = 4
 LOCK = Path(tempfile.gettempdir()) / f"bentocast-loadtest-{os.getuid()}.lock"
 #: A generator that is busier than this, or late by more than this share of p99, measures itself.
 BUSY, LATE = 0.9, 0.5
-
-
-@dataclass(frozen=True)
-class Gated:
-    """What a gate found.
-
-    Attributes:
-        began: UTC.
-        seconds: from the start of the Bentos to the verdict.
-        sides: the Bentos.
-        settings: of the load test.
-        seed: of order, schedules and requests.
-        measured: all rounds.
-        verdict: on the candidate.
-        ready_seconds: from start to ready, by side.
-    """
-
-    began: dt.datetime
-    seconds: float
-    sides: dict[str, Bento]
-    settings: Loadtest
-    seed: int
-    measured: Measured
-    verdict: Verdict
-    ready_seconds: dict[str, float]
 
 
 def run(baseline: str, candidate: str, settings: Loadtest, *, seed: int, port: int | None, logs: Path) -> Gated:

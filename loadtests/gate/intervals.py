@@ -107,7 +107,7 @@ def sign_test(worse: int, better: int) -> float:
     Source: Arbuthnott 1710; Conover 1999, "Practical nonparametric statistics", section 3.4.
     """
     rounds = worse + better
-    return sum(math.comb(rounds, many) for many in range(worse, rounds + 1)) / 2**rounds
+    return float(sum(math.comb(rounds, many) for many in range(worse, rounds + 1)) / 2**rounds)
 
 
 def _walsh(ratios: Floats) -> Floats:

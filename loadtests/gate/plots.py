@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib.figure import Figure
 
 from data.verdict import Outcome
 from loadtests.gate.judge import RATIOS
+from loadtests.gate.measured import Gated
 from loadtests.page import BAD, GOOD, QUIET, STRONG, UNSURE, plain
-
-if TYPE_CHECKING:
-    from loadtests.gate.contest import Gated
 
 BASELINE, CANDIDATE, LIMIT = QUIET, STRONG, BAD
 COLOURS = {Outcome.PASS: GOOD, Outcome.FAIL: BAD, Outcome.ERROR: BAD, Outcome.INCONCLUSIVE: UNSURE}

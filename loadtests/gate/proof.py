@@ -107,16 +107,27 @@ def _gate(baseline: str, candidate: str, series: Series, number: str, log: Path 
     with tempfile.TemporaryDirectory(prefix="bentocast-proof-") as folder:
         asked = ["gate", "--baseline", baseline, "--candidate", candidate, "--out", folder, "--no-log"]
         began = time.monotonic()
-        done = subprocess.run([sys.executable, "-m", "loadtests", *asked], capture_output=True, text=True, check=False)
+        code, told = _ran([sys.executable, "-m", "loadtests", *asked])
         series.seconds.append(time.monotonic() - began)
-        series.outcomes.append(OUTCOMES.get(done.returncode, "error"))
+        series.outcomes.append(OUTCOMES.get(code, "error"))
         file = Path(folder) / "gate.json"
-        numbers = json.loads(file.read_text()) if file.exists() else {"checks": [], "error": done.stderr[-2_000:]}
+        numbers = json.loads(file.read_text()) if file.exists() else {"checks": [], "error": told[-2_000:]}
         series.numbers.append(numbers)
     command.say(f"{series.name}, gate {number}: {series.outcomes[-1]} in {series.seconds[-1]:.0f} s")
     if log:
         with log.open("a", encoding="utf-8") as target:
             target.write(json.dumps({"series": series.name, "seconds": series.seconds[-1]} | numbers) + "\n")
+
+
+def _ran(command_line: list[str]) -> tuple[int, str]:
+    """Exit code and what it told on stderr; an interrupt is handed on, so that it ends what it started."""
+    with subprocess.Popen(command_line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            _, told = run.communicate()
+        except BaseException:
+            run.terminate()
+            raise
+        return run.returncode, told
 
 
 def _cost(itself: Series) -> float:

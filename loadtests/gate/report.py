@@ -13,8 +13,7 @@ from data import atomic
 from data.verdict import Check, Outcome
 from loadtests import page as html
 from loadtests.gate import plots
-from loadtests.gate.contest import Gated
-from loadtests.gate.rounds import SIDES
+from loadtests.gate.measured import SIDES, Gated
 
 PAGE, NUMBERS = "gate.html", "gate.json"
 #: How a figure is shown: what it is divided by, and its unit.

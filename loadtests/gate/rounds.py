@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,37 +12,13 @@ from data.params import LoadGate
 from loadtests.arrivals import Source, Told, picks, poisson
 from loadtests.faults import LoadtestError
 from loadtests.gate.judge import Round, Side
+from loadtests.gate.measured import BASELINE, SIDES, Measured
 from loadtests.processes import Server
 
-BASELINE, CANDIDATE = "baseline", "candidate"
-SIDES = (BASELINE, CANDIDATE)
 #: Before anything is measured.
 WARM_UP_SECONDS = 2.0
 #: Furthest that the wall clock may move against the monotonic one.
 CLOCK_SECONDS = 0.5
-
-
-@dataclass
-class Measured:
-    """All that a gate saw.
-
-    Attributes:
-        rate: requests/s at which latencies were measured.
-        capacity: answers/s of the baseline in the warm-up.
-        rounds: one after another.
-        latencies: of right answers, by side, seconds; of all rounds.
-        late_p99: of each round, seconds that the generator was late.
-        busiest: of each round, the largest share of a core that the generator used.
-        faults: what was wrong, by side, and how often.
-    """
-
-    rate: float = 0.0
-    capacity: float = 0.0
-    rounds: list[Round] = field(default_factory=list)
-    latencies: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in SIDES})
-    late_p99: list[float] = field(default_factory=list)
-    busiest: list[float] = field(default_factory=list)
-    faults: dict[str, dict[str, int]] = field(default_factory=lambda: {side: {} for side in SIDES})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from loadtests.gate.contest import Gated
+from loadtests.gate.measured import Gated
 from loadtests.gate.report import NUMBERS, PAGE
 from loadtests.history.chain import Gate
 from training import tracking

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from loadtests.faults import LoadtestError
 from loadtests.gate import bentos
 from loadtests.gate.contest import LOCK
 from loadtests.knee import search
-from loadtests.knee.search import Knee, Probe
+from loadtests.knee.search import Climbed, Probe
 from loadtests.lock import alone
 from loadtests.processes import running
 
@@ -26,21 +25,6 @@ WARM_UP_SECONDS = 2.0
 CONNECTIONS = 8
 #: The first rate, as a share of what comes back on `CONNECTIONS` connections.
 START = 0.25
-
-
-@dataclass(frozen=True)
-class Climbed:
-    """A knee, and of what.
-
-    Attributes:
-        bento: tag that the service says it serves.
-        knee: what was found.
-        protocol: that was spoken.
-    """
-
-    bento: str
-    knee: Knee
-    protocol: str
 
 
 def run(tag: str, host: str | None, settings: Loadtest, *, seconds: float, logs: Path) -> Climbed:

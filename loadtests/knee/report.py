@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from data import atomic
 from loadtests import page as html
-from loadtests.knee.climb import Climbed
-from loadtests.knee.search import Limit, Probe
+from loadtests.knee.search import Climbed, Limit, Probe
 
 PAGE, NUMBERS = "knee.html", "knee.json"
 

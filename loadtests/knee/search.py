@@ -9,12 +9,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data.params import Objective
-from loadtests.arrivals import Told
 from loadtests.faults import LoadtestError
+
+if TYPE_CHECKING:
+    from loadtests.arrivals import Told  # it needs gevent, which takes over a whole process
 
 #: The search ends when the lowest rate that broke is no further above the highest that was kept.
 CLOSE = 1.05
@@ -72,6 +75,21 @@ class Knee:
     broken: float = float("inf")
     limit: Limit = Limit.NONE
     probes: list[Probe] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """A knee, and of what.
+
+    Attributes:
+        bento: tag that the service says it serves.
+        knee: what was found.
+        protocol: that was spoken.
+    """
+
+    bento: str
+    knee: Knee
+    protocol: str
 
 
 def probe(told: Told, rate: float, objective: Objective) -> Probe:

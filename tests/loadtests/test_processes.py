@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtests import processes
+from loadtests import processes, signals
 from loadtests.ports import PortError, free_ports
 from loadtests.processes import RUN, DiedError, Mark, StartError, running
 from tests.loadtests import fakes
@@ -112,7 +112,7 @@ def test_an_interrupt_waits_until_it_is_known_what_was_started() -> None:
     steps = []
 
     def start() -> None:
-        with processes._deferred():
+        with signals.deferred():
             signal.raise_signal(signal.SIGINT)
             steps.append("started")
 

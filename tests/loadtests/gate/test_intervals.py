@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]
 
-from loadtests.gate.intervals import Interval, difference_of_shares, rounds_needed, signed_rank
+from loadtests.gate.intervals import Interval, difference_of_shares, rounds_needed, sign_test, signed_rank
 
 Floats = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int, int], Floats]
@@ -296,3 +296,16 @@ def test_bounds_of_a_difference_hold_about_their_level(shares: tuple[float, floa
     truth = shares[0] - shares[1]
     assert few_enough(sum(interval.low > truth for interval in made), 2_000, 0.06)
     assert few_enough(sum(interval.high < truth for interval in made), 2_000, 0.06)
+
+
+@pytest.mark.parametrize(
+    ("worse", "better", "wanted"), [(0, 0, 1.0), (3, 0, 0.125), (1, 1, 0.75), (0, 5, 1.0), (10, 0, 2**-10)]
+)
+def test_sign_test(worse: int, better: int, wanted: float) -> None:
+    assert sign_test(worse, better) == pytest.approx(wanted)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_sign_test_is_the_binomial_one(worse: int, better: int) -> None:
+    wanted = stats.binomtest(worse, worse + better, alternative="greater").pvalue if worse + better else 1.0
+    assert sign_test(worse, better) == pytest.approx(wanted, rel=1e-9)

@@ -386,3 +386,31 @@ def test_a_candidate_with_just_too_many_faults_seldom_passes() -> None:
 def test_a_candidate_ten_percent_slower_is_found() -> None:
     seen = outcomes(150, {"p50": 1.05, "throughput": 0.91, "processor": 1.10})
     assert seen[Outcome.FAIL] > 0.99 * 150
+
+
+def _bursts(lost: list[int], other: list[int]) -> Check:
+    """The check of errors where rounds of 1,000 requests lose so many, for candidate and baseline."""
+    rounds = [Round(different(faults=b), different(faults=c)) for c, b in zip(lost, other, strict=True)]
+    verdict = judge(rounds, only("errors", 0.001), CONFIDENCE, len(LOOKS))
+    return next(check for check in verdict.checks if check.name == "errors")
+
+
+def test_a_burst_of_faults_in_a_few_rounds_proves_nothing() -> None:
+    check = _bursts([200, 100] + [0] * 18, [0] * 20)
+    assert check.outcome is Outcome.INCONCLUSIVE
+    assert check.text.startswith("errors +0.0150 (")
+    assert " in too few rounds to tell it from chance, 0.001 (limit), 300 of 20,000 requests" in check.text
+
+
+def test_faults_in_most_rounds_fail() -> None:
+    assert _bursts([10] * 20, [0] * 20).outcome is Outcome.FAIL
+
+
+def test_bursts_that_hit_either_version_hardly_ever_fail_it() -> None:
+    """Where faults were taken to be independent, a fifth to a quarter of unchanged candidates failed."""
+    draw = np.random.default_rng(5)
+    failed = 0
+    for _ in range(500):
+        lost = np.where(draw.random((2, 40)) < 0.02, draw.binomial(1_000, 0.05, (2, 40)), 0)
+        failed += _bursts(lost[0].tolist(), lost[1].tolist()).outcome is Outcome.FAIL
+    assert failed == 0

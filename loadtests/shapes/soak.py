@@ -1,0 +1,17 @@
+"""The same rate for a long time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # locust adds this file's folder, not the project's
+
+from loadtests.shapes import plans
+from loadtests.shapes.planned import Planned
+
+
+class Soak(Planned):
+    """The same rate for a long time."""
+
+    plan = staticmethod(plans.soak)

@@ -1,0 +1,17 @@
+"""Calm, the peak at once, calm again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # locust adds this file's folder, not the project's
+
+from loadtests.shapes import plans
+from loadtests.shapes.planned import Planned
+
+
+class Spike(Planned):
+    """Calm, the peak at once, calm again."""
+
+    plan = staticmethod(plans.spike)

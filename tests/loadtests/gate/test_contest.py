@@ -1,0 +1,172 @@
+"""Rules of a gate that need no service: in processes of their own, since locust puts gevent into this one's place."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+from tests.loadtests.store import ROOT
+
+#: Sides that answer at once; `told` may be changed.
+FAKES = """
+import dataclasses
+import numpy as np
+from data.params import LoadGate
+from loadtests.arrivals import Told
+from loadtests.faults import LoadtestError
+from loadtests.gate import contest, rounds
+from loadtests.gate.rounds import Contest, Measured
+from loadtests.processes import Memory
+
+class Server:
+    spent = 0.0
+    def family(self): return frozenset()
+    def check_alive(self, since): pass
+    def memory(self): return Memory(10**8, 2 * 10**8)
+    def processor_seconds(self):
+        Server.spent += 0.01
+        return Server.spent
+    class command: name = "fake"
+
+class Source:
+    class connection: messages = list(range(50))
+    def __init__(self, told): self.told = told
+    def offer(self, times, picks):
+        self.times = times.tolist()
+        self.picks = picks.tolist()
+        return self.told
+    def saturate(self, connections, seconds, picks): return self.told
+
+def told(generator=0.1, late=0.0001, right=100, wrong=0):
+    made = Told([0.002 + place * 1e-5 for place in range(right)], [late] * (right + wrong), seconds=1.0, generator=generator)
+    if wrong: made.faults["StatusError: 500: on purpose"] = wrong
+    return made
+
+def sides(baseline=None, candidate=None, clock=None, **plan):
+    servers = {side: Server() for side in rounds.SIDES}
+    sources = {"baseline": Source(baseline or told()), "candidate": Source(candidate or told())}
+    more = {} if clock is None else {"clock": clock}
+    families = {side: frozenset() for side in rounds.SIDES}
+    return Contest(servers, families, sources, LoadGate(**plan), 0.1, np.random.default_rng(0), **more)
+"""
+
+
+def _ran(code: str) -> str:
+    whole = FAKES + textwrap.dedent(code)
+    done = subprocess.run([sys.executable, "-c", whole], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_both_sides_get_the_same_requests_at_the_same_times_in_random_order() -> None:
+    told = _ran("""
+    order = []
+    asked = Source.offer
+    def offer(self, times, picks):
+        order.append(self)
+        return asked(self, times, picks)
+    Source.offer = offer
+    contest_ = sides(rounds=60)
+    measured = Measured(rate=100.0)
+    def clear(measured):
+        one, other = (contest_.sources[side] for side in rounds.SIDES)
+        assert one.times == other.times and one.picks == other.picks and len(one.picks) == len(one.times)
+        return False
+    rounds.run(contest_, measured, clear)
+    first = [one is contest_.sources["baseline"] for one in order[::2]]
+    print(len(measured.rounds), 15 < sum(first) < 45)
+    """)
+    assert told == "60 True"
+
+
+def test_it_ends_as_soon_as_the_verdict_is_clear() -> None:
+    told = _ran("""
+    measured = Measured(rate=100.0)
+    rounds.run(sides(rounds=60), measured, lambda measured: len(measured.rounds) == 7)
+    print(len(measured.rounds))
+    """)
+    assert told == "7"
+
+
+def test_a_clock_that_jumps() -> None:
+    told = _ran("""
+    import time
+    times = iter([0.0, 0.0, 0.0, 3600.0])
+    try:
+        rounds.run(sides(rounds=9, clock=lambda: time.monotonic() + next(times)), Measured(rate=50.0), lambda _: False)
+    except LoadtestError as err:
+        print(err.exit_code, err.message)
+    """)
+    assert told == (
+        "9 the clock jumped by +3600.0 s in round 3 (set by hand, or the machine slept): run the gate again"
+    )
+
+
+def test_a_round_without_a_right_answer() -> None:
+    told = _ran("""
+    try:
+        rounds.run(sides(candidate=told(right=0, wrong=30)), Measured(rate=50.0), lambda _: False)
+    except LoadtestError as err:
+        print(err.message)
+    """)
+    assert told == "round 1: candidate answers none of 30 requests right: StatusError: 500: on purpose"
+
+
+def test_a_round_in_which_nothing_is_due() -> None:
+    told = _ran("""
+    try:
+        rounds.run(sides(), Measured(rate=1e-9), lambda _: False)
+    except LoadtestError as err:
+        print(err.message)
+    """)
+    assert told == (
+        "round 1: no request is due at 1e-09 requests/s in 1 s: raise loadtest.gate.load or loadtest.gate.seconds"
+    )
+
+
+def test_a_busy_generator_is_named_and_nothing_passes() -> None:
+    told = _ran("""
+    measured = Measured(rate=50.0)
+    rounds.run(sides(baseline=told(generator=0.97), rounds=3), measured, lambda _: False)
+    check = contest.generator(measured)
+    print(check.outcome, check.text)
+    """)
+    assert told == (
+        "inconclusive generator: 97% of a core, late by 0.10 ms (p99): the generator, not the service, is the limit of the "
+        "throughput; lower loadtest.gate.connections"
+    )
+
+
+def test_a_late_generator_is_named() -> None:
+    told = _ran("""
+    measured = Measured(rate=50.0)
+    rounds.run(sides(candidate=told(late=0.002), rounds=3), measured, lambda _: False)
+    check = contest.generator(measured)
+    print(check.outcome, check.text)
+    """)
+    assert told.startswith(
+        "inconclusive generator: 10% of a core, late by 2.00 ms (p99), of a p99 of 2.98 ms: the generator"
+    )
+
+
+def test_a_generator_with_time_to_spare() -> None:
+    told = _ran("""
+    measured = Measured(rate=50.0)
+    rounds.run(sides(rounds=3), measured, lambda _: False)
+    print(contest.generator(measured).outcome)
+    """)
+    assert told == "pass"
+
+
+def test_picks_have_the_mix_of_the_deck() -> None:
+    told = _ran("""
+    from loadtests.arrivals import picks, poisson
+    draw = np.random.default_rng(0)
+    whole = picks(500, 50, draw)
+    print(np.bincount(whole).tolist() == [10] * 50, len(picks(7, 50, draw)), picks(0, 50, draw).size)
+    times = poisson(100.0, 50.0, draw)
+    gaps = np.diff(times)
+    print(4600 < times.size < 5400, 0.9 < gaps.std() / gaps.mean() < 1.1, bool((gaps >= 0).all()))
+    """)
+    assert told == "True 7 0\nTrue True True"

@@ -1,0 +1,257 @@
+"""`python -m loadtests gate` on real Bentos: verdicts, and everything that can go wrong while they are up."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loadtests.processes import RUN
+from tests.loadtests.fakes import gone
+from tests.loadtests.store import Store
+
+SLOW = """
+import time as _time
+_quick = Worker.forecast
+async def _slow(*given, **named):
+    made = await _quick(*given, **named)
+    end = _time.perf_counter() + 0.01
+    while _time.perf_counter() < end:
+        pass
+    return made
+Worker.forecast = _slow
+"""
+FAILING = """
+import random as _random
+_good = Worker.forecast
+async def _bad(*given, **named):
+    if _random.random() < 0.5:
+        raise RuntimeError("on purpose")
+    return await _good(*given, **named)
+Worker.forecast = _bad
+"""
+NONSENSE = """
+_right = Worker.forecast
+async def _wrong(*given, **named):
+    made = await _right(*given, **named)
+    return type(made)(made.status, made.headers, made.body[:-40])
+Worker.forecast = _wrong
+"""
+
+
+@pytest.fixture(scope="module")
+def passed(store: Store) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A gate of a Bento against itself, logged."""
+    out = store.folder / "passed"
+    return out, store.run(store.params("pass"), "gate", *_sides(store), "--out", str(out), "--seed", "1")
+
+
+def _sides(store: Store, candidate: str | None = None) -> tuple[str, ...]:
+    return "--baseline", store.tag, "--candidate", candidate or store.tag
+
+
+def _marked(store: Store) -> list[int]:
+    """Processes of gates of this store."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(store.folder) in process.environ().get(RUN, ""):
+                found.append(process.pid)
+        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def _until(run: subprocess.Popen[str], text: str) -> None:
+    assert run.stderr is not None
+    for line in run.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"ended with {run.wait()} before it told {text!r}")
+
+
+class TestVerdicts:
+    def test_a_bento_passes_against_itself(
+        self, store: Store, passed: tuple[Path, subprocess.CompletedProcess[str]]
+    ) -> None:
+        _, done = passed
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.startswith(f"PASS: {store.tag} against {store.tag}, 10 rounds")
+        assert "processor" in done.stdout
+        assert "round 1 of at most 10 (baseline / candidate): p50" in done.stderr
+
+    def test_numbers(self, store: Store, passed: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+        told = json.loads((passed[0] / "gate.json").read_text())
+        assert told["outcome"] == "pass"
+        assert told["seed"] == 1
+        assert len(told["rounds"]) == 10
+        assert told["sides"]["candidate"] == {"tag": store.tag, "labels": {"mlflow_name": "bentocast"}}
+        assert {check["name"] for check in told["checks"]} == {
+            *("p50", "p95", "p99", "throughput", "processor", "memory", "errors", "generator")
+        }
+        for number, one in enumerate(told["rounds"]):
+            for side in ("baseline", "candidate"):
+                assert 0 < one[side]["p50"] <= one[side]["p95"] <= one[side]["p99"], number
+                assert one[side]["faults"] == 0
+        assert 0 < told["percentiles"]["baseline"]["0.5"] < told["percentiles"]["baseline"]["0.99"]
+        assert told["rate"] == pytest.approx(0.2 * told["capacity"])
+
+    def test_page_is_whole(self, store: Store, passed: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+        page = (passed[0] / "gate.html").read_text()
+        assert page.count("<svg") == 3
+        assert store.tag in page
+        assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+            "http://creativecommons.org", ""
+        ), "a page that needs nothing else"
+        assert "<script" not in page
+
+    def test_it_is_in_mlflow_and_in_the_history(
+        self, store: Store, passed: tuple[Path, subprocess.CompletedProcess[str]]
+    ) -> None:
+        assert "logged to MLflow: run " in passed[1].stderr
+        told = store.run(store.params("history"), "history", "--out", str(store.folder / "history"))
+        assert told.returncode == 0, told.stderr
+        assert told.stdout.splitlines()[1].split()[2:5] == [store.tag, store.tag, "pass"]
+        assert "INCONCLUSIVE: no gate between two versions yet" in told.stdout
+        strict = store.run(store.params("history"), "history", "--strict", "--out", str(store.folder / "history"))
+        assert strict.returncode == 8
+
+    def test_a_slow_candidate_fails(self, store: Store) -> None:
+        tag = store.copy("slow", SLOW)
+        out = store.folder / "slow"
+        done = store.run(store.params("slow"), "gate", *_sides(store, tag), "--out", str(out), "--no-log", "--json")
+        assert done.returncode == 7, done.stdout + done.stderr
+        told = json.loads(done.stdout)
+        assert told["outcome"] == "fail"
+        failed = {check["name"] for check in told["checks"] if check["outcome"] == "fail"}
+        assert {"p50", "processor"} <= failed
+        assert "Worse than the limit allows" in (out / "gate.html").read_text()
+
+    def test_a_candidate_that_fails_requests_fails(self, store: Store) -> None:
+        tag = store.copy("failing", FAILING)
+        out = store.folder / "failing"
+        done = store.run(store.params("failing"), "gate", *_sides(store, tag), "--out", str(out), "--no-log")
+        assert done.returncode == 7, done.stdout + done.stderr
+        assert "candidate: " in done.stdout
+        assert "StatusError: 500" in done.stdout
+        assert any("fail" in line and "errors" in line for line in done.stdout.splitlines())
+
+    def test_limits_that_no_number_of_rounds_meets_are_inconclusive(self, store: Store) -> None:
+        params = store.params("tight", limits={"p99": 1.0, "p50": None, "p95": None, "processor": None, "memory": None})
+        done = store.run(
+            params, "gate", *_sides(store), "--out", str(store.folder / "tight"), "--no-log", "--seed", "3"
+        )
+        assert done.returncode in (7, 8), done.stdout + done.stderr
+        assert not done.stdout.startswith("PASS")
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("changes", "text"),
+        [
+            ({"loadtest": {"protocol": "soap"}}, "loadtest.protocol: got 'soap'"),
+            ({"loadtest": {"gate": {"rounds": 3}}}, "loadtest.gate: at most 3 rounds < "),
+            ({"loadtest": {"gate": {"load": 1.5}}}, "loadtest.gate.load: got 1.5"),
+            ({"loadtest": {"gate": {"limits": {"p42": 1.0}}}}, "loadtest.gate.limits.p42: unknown key"),
+        ],
+    )
+    def test_wrong_settings_start_nothing(self, store: Store, changes: dict[str, object], text: str) -> None:
+        import yaml
+
+        file = store.params("wrong")
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | changes))
+        done = store.run(file, "gate", *_sides(store))
+        assert (done.returncode, text in done.stderr) == (2, True), done.stderr
+        assert "starting" not in done.stderr
+
+    def test_unknown_bento(self, store: Store) -> None:
+        done = store.run(store.params("unknown"), "gate", *_sides(store, "bentocast:nope"))
+        assert done.returncode == 6
+        assert "BentoML's store holds no Bento 'bentocast:nope': see them with `bentoml list`" in done.stderr
+
+    def test_port_in_use(self, store: Store) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            done = store.run(store.params("port"), "gate", *_sides(store), "--port", str(port - 4), "--no-log")
+        assert done.returncode == 2, done.stderr
+        assert f"cannot have port {port} (Address already in use)" in done.stderr
+        assert not _marked(store)
+
+    def test_a_bento_that_does_not_start(self, store: Store) -> None:
+        tag = store.copy("broken", "\nraise RuntimeError('broken on purpose')\n")
+        done = store.run(store.params("broken"), "gate", *_sides(store, tag), "--no-log")
+        assert done.returncode == 9, done.stderr
+        assert f"candidate ({tag})" in done.stderr
+        assert "broken on purpose" in done.stderr
+        assert not _marked(store)
+
+    def test_a_candidate_that_answers_nothing_right(self, store: Store) -> None:
+        tag = store.copy("nonsense", NONSENSE)
+        done = store.run(store.params("nonsense"), "gate", *_sides(store, tag), "--no-log")
+        assert done.returncode == 9, done.stdout + done.stderr
+        assert f"candidate (candidate ({tag})) answers no request right in the warm-up" in done.stderr
+        assert not _marked(store)
+
+    def test_no_request_in_a_round(self, store: Store) -> None:
+        params = store.params("idle", load=1e-9)
+        done = store.run(params, "gate", *_sides(store), "--no-log")
+        assert done.returncode == 9, done.stderr
+        assert "round 1: no request is due at" in done.stderr
+        assert not _marked(store)
+
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+    def test_a_service_that_dies_in_a_round(self, store: Store, number: signal.Signals) -> None:
+        with store.start(store.params("dies", seconds=1.0), "gate", *_sides(store), "--no-log") as run:
+            _until(run, "round 1 of")
+            workers = [psutil.Process(pid) for pid in _marked(store)]
+            (worker, *_) = [one for one in workers if "_bentoml_impl.worker.service" in one.cmdline()]
+            worker.send_signal(number)
+            _, told = run.communicate(timeout=60)
+        assert run.returncode == 9, told
+        assert f"of its 2 processes (pid {worker.pid}) died during the round" in told
+        assert not _marked(store)
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    @pytest.mark.parametrize("when", ["starting", "round 1 of"])
+    def test_interrupted(self, store: Store, number: signal.Signals, code: int, when: str) -> None:
+        with store.start(store.params("stop", seconds=1.0), "gate", *_sides(store), "--no-log") as run:
+            _until(run, when)
+            run.send_signal(number)
+            _, told = run.communicate(timeout=60)
+        assert run.returncode == code, told
+        assert "Traceback" not in told
+        assert not _marked(store)
+
+    def test_what_a_killed_gate_leaves_behind_is_ended_by_the_next_one_and_nothing_else(self, store: Store) -> None:
+        with store.start(store.params("killed"), "gate", *_sides(store), "--no-log") as run:
+            _until(run, "warming up")
+            run.kill()
+        left = _marked(store)
+        assert len(left) >= 4
+        other = store.environment | {RUN: "/another/lock"}
+        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env=other) as stranger:
+            try:
+                done = store.run(store.params("wrong-port"), "gate", *_sides(store), "--port", "70000", "--no-log")
+                assert done.returncode == 2, done.stderr
+                assert f"ended {len(left)} processes that an earlier run left behind" in done.stderr
+                assert all(map(gone, left))
+                assert stranger.poll() is None
+            finally:
+                stranger.kill()
+
+    def test_two_gates_at_once(self, store: Store) -> None:
+        with store.start(store.params("first"), "gate", *_sides(store), "--no-log") as run:
+            _until(run, "warming up")
+            second = store.run(store.params("second"), "gate", *_sides(store), "--no-log")
+            run.terminate()
+            run.communicate(timeout=60)
+        assert second.returncode == 2
+        assert "another run holds" in second.stderr
