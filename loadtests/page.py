@@ -9,9 +9,14 @@ from string import Template
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 INK, QUIET, STRONG, GOOD, BAD, UNSURE = "#222222", "#8a939d", "#1f6feb", "#1a7f37", "#b3261e", "#9a6700"
+
+#: A logarithmic axis over more than this has its ticks at 1, 2 and 5 of each decade.
+WIDE = 8.0
 
 _FRAME = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -67,6 +72,15 @@ def picture(name: str, figure: Figure) -> str:
         figure.savefig(target, format="svg", metadata={"Date": None})
     text = target.getvalue()
     return f"<h2>{html.escape(name)}</h2>\n{text[text.index('<svg') :]}"
+
+
+def ticks(axis: Axis) -> None:
+    """A few round numbers along a logarithmic axis on which all is drawn, however short it is."""
+    low, high = axis.get_view_interval()
+    wide = high > WIDE * low
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter("{x:,g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def plain(axes: Axes) -> None:

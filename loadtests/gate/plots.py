@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from data.verdict import Outcome
 from loadtests.gate.judge import RATIOS
 from loadtests.gate.measured import Gated
-from loadtests.page import BAD, GOOD, QUIET, STRONG, UNSURE, plain
+from loadtests.page import BAD, GOOD, QUIET, STRONG, UNSURE, plain, ticks
 
 BASELINE, CANDIDATE, LIMIT = QUIET, STRONG, BAD
 COLOURS = {Outcome.PASS: GOOD, Outcome.FAIL: BAD, Outcome.ERROR: BAD, Outcome.INCONCLUSIVE: UNSURE}
@@ -52,8 +52,7 @@ def latencies(found: Gated) -> Figure:
     axes.set(xscale="log", yscale="log", xlabel="percentile", ylabel="ms from when the request was due")
     axes.set_xticks(list(shown), list(shown.values()))
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    ticks(axes.yaxis)
     axes.legend(frameon=False)
     plain(axes)
     return figure
@@ -72,9 +71,8 @@ def rounds(found: Gated) -> Figure:
         axes.plot(range(1, len(ratios) + 1), ratios, "o", ms=3.5, color=CANDIDATE)
         axes.set_yscale("log")
         axes.set_title(name, loc="left", fontsize=10)
-        axes.yaxis.set_major_formatter("{x:.3g}")
-        axes.yaxis.set_minor_formatter("{x:.3g}")
-        axes.tick_params(labelsize=8, which="both")
+        ticks(axes.yaxis)
+        axes.tick_params(labelsize=8)
         plain(axes)
     figure.supxlabel("round", fontsize=9)
     figure.supylabel("candidate / baseline", fontsize=9)

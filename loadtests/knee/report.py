@@ -83,10 +83,8 @@ def _picture(found: Climbed) -> Figure:
     axes.set(
         xscale="log", yscale="log", xlabel="requests/s offered", ylabel=f"p{knee.objective.percentile * 100:g} in ms"
     )
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_formatter("{x:,.0f}")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.tick_params(which="both", labelsize=8)
+    html.ticks(axes.xaxis)
+    html.ticks(axes.yaxis)
     axes.legend(frameon=False)
     html.plain(axes)
     return figure
