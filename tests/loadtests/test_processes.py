@@ -82,6 +82,17 @@ def test_a_server_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.Monkey
         pass
 
 
+def test_a_server_whose_workers_end_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LOOK_SECONDS", 0.1)
+    worker = "[sys.executable, '-c', 'import time; time.sleep(0.3); print(1 / 0)']"
+    restarts = f"import subprocess, sys\nwhile True: subprocess.run({worker})"
+    wanted = pytest.raises(
+        StartError, match=r"(?s)fake starts processes that end again \(4 by now\); .*ZeroDivisionError"
+    )
+    with wanted, running({"fake": command(restarts)}, tmp_path, mark=MARK):
+        pass
+
+
 def test_together_all_are_started_before_one_is_ready(tmp_path: Path) -> None:
     waits = "import sys, time, pathlib\nwhile not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.01)\n" + SERVE
     first = command(waits)
