@@ -63,7 +63,7 @@ WIDTHS = (16, 28, 28, 12, *(10 for _ in RATIOS))
 def page(found: Found) -> str:
     """The report as one HTML document."""
     head, *lines = _lines(found)
-    rows = [(cells[3], cells) for cells in lines[::-1]]
+    rows = [("", cells) for cells in lines[::-1]]
     pictures = [html.picture("Compared with the first version", _ratios(found))] if found.chained else []
     pictures += [html.picture("As measured, each on its machine", _values(found))] if found.chained else []
     outcome = found.verdict.outcome.value
@@ -106,9 +106,10 @@ def _values(found: Found) -> Figure:
     figure, panels = _panels(found)
     for axes, name, links in panels:
         divisor, unit = UNITS[name]
-        axes.plot(range(len(links)), [one.value / divisor for one in links], "o-", ms=3.5, color=html.INK)
+        values = [one.value / divisor for one in links]
+        axes.plot(range(len(links)), values, "o-", ms=3.5, color=html.INK)
         axes.set_title(f"{name}, {unit}", loc="left", fontsize=10)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.15 * max(values))
     return figure
 
 
