@@ -24,6 +24,8 @@ def gate(config: Params, asked: argparse.Namespace) -> int:
     """Compare a candidate with the Bento that serves now, side by side under load: pass, fail or inconclusive."""
     from loadtests.gate import contest, report, tracked
 
+    for name in (report.PAGE, report.NUMBERS):  # what an earlier run found must not stand for one that fails
+        (asked.out / name).unlink(missing_ok=True)
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
     found = contest.run(
         asked.baseline, asked.candidate, config.loadtest, seed=seed, port=asked.port, logs=asked.out / "logs"
@@ -97,6 +99,7 @@ def main(argv: list[str]) -> None:
             "--out", type=Path, default=OUT, help="folder of report, numbers and logs (default: %(default)s)"
         )
     asked = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))
 

@@ -31,6 +31,7 @@ class Told:
         latencies: of right answers, seconds from when a request was due.
         late: of all, seconds from when it was due to when it was sent.
         faults: other requests by what was wrong.
+        unanswered: requests that were given up.
         seconds: the round took, to its last answer.
         generator: share of one core that this process used meanwhile.
     """
@@ -38,13 +39,19 @@ class Told:
     latencies: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    unanswered: int = 0
     seconds: float = 0.0
     generator: float = 0.0
 
     @property
     def asked(self) -> int:
         """Requests."""
-        return len(self.late)
+        return len(self.late) + self.unanswered
+
+    @property
+    def failed(self) -> int:
+        """Requests without a right answer."""
+        return self.faults.total() + self.unanswered
 
     @property
     def worst(self) -> str:
@@ -101,6 +108,8 @@ class Source:
                     gevent.sleep(wait)
                 flights.add(gevent.spawn(self._user.ask, messages[pick], begin + moment))
             flights.join(timeout=TIMEOUT_SECONDS + GRACE_SECONDS)
+            self._told.unanswered = len(flights)
+            flights.kill()
 
         return self._during(run)
 

@@ -44,7 +44,7 @@ def latencies(found: Gated) -> Figure:
     axes = figure.subplots()
     for side, colour in (("baseline", BASELINE), ("candidate", CANDIDATE)):
         took = np.sort(found.measured.latencies[side]) * 1e3
-        beyond = np.geomspace(1.0, LEFT / took.size, 200)
+        beyond = np.geomspace(1.0, min(1.0, LEFT / took.size), 200)
         axes.plot(1 / beyond, np.quantile(took, 1 - beyond), color=colour, label=side, lw=1.8)
     marks = {2: "50", 10: "90", 20: "95", 100: "99", 1000: "99.9", 10_000: "99.99"}
     furthest = max(len(took) for took in found.measured.latencies.values()) / LEFT
@@ -64,7 +64,8 @@ def rounds(found: Gated) -> Figure:
     limits = found.settings.gate.limits
     panels = figure.subplots(2, 3, sharex=True)
     for axes, name in zip(panels.flat, RATIOS, strict=True):
-        ratios = [getattr(one.candidate, name) / getattr(one.baseline, name) for one in found.measured.rounds]
+        pairs = [(getattr(one.candidate, name), getattr(one.baseline, name)) for one in found.measured.rounds]
+        ratios = [own / other if own > 0 and other > 0 else np.nan for own, other in pairs]  # nan: there is none
         axes.axhline(1.0, color=BASELINE, lw=1)
         if getattr(limits, name) is not None:
             axes.axhline(getattr(limits, name), color=LIMIT, lw=1)

@@ -120,7 +120,7 @@ def _side(contest: Contest, side: str, offered: Told, spent: float, full: Told) 
         processor=spent / offered.asked,
         memory=contest.servers[side].memory().whole,
         asked=offered.asked + full.asked,
-        faults=sum(offered.faults.values()) + sum(full.faults.values()),
+        faults=offered.failed + full.failed,
     )
 
 

@@ -100,7 +100,7 @@ def probe(told: Told, rate: float, objective: Objective) -> Probe:
     """
     if not told.asked:
         raise LoadtestError(f"no request was due at {rate:.3g} requests/s: make the probes longer or start higher")
-    errors = sum(told.faults.values()) / told.asked
+    errors = told.failed / told.asked
     latency = told.percentile(objective.percentile)
     late = float(np.quantile(told.late, 0.99))
     kept = latency <= objective.seconds and errors <= objective.errors  # NaN, with no right answer, is not

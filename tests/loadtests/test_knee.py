@@ -5,7 +5,6 @@ import json
 import math
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,7 @@ class Told:
 
     def __init__(self, latency: float, faults: int = 0, late: float = 0.001, generator: float = 0.2) -> None:
         self.latency, self.late, self.generator = latency, [late] * 100, generator
-        self.faults = Counter({"bad": faults})
+        self.failed = faults
         self.asked = 100
 
     def percentile(self, _: float) -> float:

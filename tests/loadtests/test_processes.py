@@ -121,14 +121,18 @@ def test_an_interrupt_while_starting_ends_all(tmp_path: Path, number: signal.Sig
 
 def test_an_interrupt_waits_until_it_is_known_what_was_started() -> None:
     steps = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins with it ignored
 
     def start() -> None:
         with signals.deferred():
             signal.raise_signal(signal.SIGINT)
             steps.append("started")
 
-    with pytest.raises(KeyboardInterrupt):
-        start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert steps == ["started"]
 
 

@@ -36,7 +36,7 @@ async def _bad(*given, **named):
     chance = _random.random()
     if chance < 1 / 3:
         raise RuntimeError("on purpose")
-    return made if chance < 2 / 3 else type(made)(made.status, made.headers, made.body[: len(made.body) // 2])
+    return made if chance < 2 / 3 else made._replace(body=made.body[: len(made.body) // 2])
 Worker.forecast = _bad
 """
 
