@@ -26,6 +26,8 @@ def gate(config: Params, asked: argparse.Namespace) -> int:
 
     for name in (report.PAGE, report.NUMBERS):  # what an earlier run found must not stand for one that fails
         (asked.out / name).unlink(missing_ok=True)
+    if asked.log:
+        tracked.connect()
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
     found = contest.run(
         asked.baseline, asked.candidate, config.loadtest, seed=seed, port=asked.port, logs=asked.out / "logs"
@@ -65,7 +67,8 @@ def proof(_: Params, asked: argparse.Namespace) -> int:
     """Count how often the gate is right: a Bento against itself, and against copies with a busy loop added."""
     from loadtests.gate import proof
 
-    found = proof.run(asked.bento, asked.same, {0.1: asked.slower, 0.3: asked.much_slower}, asked.numbers)
+    slower = {0.1: asked.slower, 0.3: asked.much_slower}
+    found = proof.run(asked.bento, asked.same, slower, asked.numbers, asked.params)
     print(proof.table(found))
     return 0
 
@@ -85,14 +88,14 @@ def main(argv: list[str]) -> None:
         "--bento", metavar="TAG", default="bentocast:latest", help="started here (default: the newest)"
     )
     made["knee"].add_argument("--host", metavar="URL", help="a service that runs, instead")
-    made["knee"].add_argument("--seconds", type=float, default=3.0, help="of a probe (default: %(default)s)")
+    made["knee"].add_argument("--seconds", type=_positive, default=3.0, help="of a probe (default: %(default)s)")
     made["history"].add_argument("--strict", action="store_true", help="exit with the verdict's code, as gate does")
     made["proof"].add_argument("--bento", metavar="TAG", default="bentocast:latest", help="(default: the newest)")
-    made["proof"].add_argument("--same", type=int, default=20, help="gates against itself (default: %(default)s)")
+    made["proof"].add_argument("--same", type=_count, default=20, help="gates against itself (default: %(default)s)")
     made["proof"].add_argument(
-        "--slower", type=int, default=10, help="gates against 10 %% slower (default: %(default)s)"
+        "--slower", type=_count, default=10, help="gates against 10 %% slower (default: %(default)s)"
     )
-    made["proof"].add_argument("--much-slower", type=int, default=10, help="against 30 %% (default: %(default)s)")
+    made["proof"].add_argument("--much-slower", type=_count, default=10, help="against 30 %% (default: %(default)s)")
     made["proof"].add_argument("--numbers", type=Path, help="file that the numbers of each gate are added to, as JSON")
     for name in ("gate", "knee", "history"):
         made[name].add_argument(
@@ -102,6 +105,20 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text}, wanted a number above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"got {text}, wanted 0 or more")
+    return value
 
 
 def _gate_arguments(parser: argparse.ArgumentParser) -> None:

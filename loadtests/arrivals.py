@@ -17,6 +17,7 @@ import numpy as np
 from locust.env import Environment
 from numpy.typing import NDArray
 
+from loadtests.asks import Ask
 from loadtests.users import GRACE_SECONDS, TIMEOUT_SECONDS, USERS, Connection, Forecaster
 
 Floats = NDArray[np.float64]
@@ -74,16 +75,17 @@ class Source:
         host: address of the service.
         protocol: name of one.
         seed: of what is asked.
+        same: what is asked, if it was made for another service before.
     """
 
-    def __init__(self, host: str, protocol: str, seed: int) -> None:
+    def __init__(self, host: str, protocol: str, seed: int, same: list[Ask] | None = None) -> None:
         hub = gevent.get_hub()
         hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # Ctrl-C is told by whoever runs this, once
         kind = USERS[protocol]
         self._environment = Environment(user_classes=[kind], host=host)
         self._told = Told()
         self._environment.events.request.add_listener(self._hear)  # type: ignore[no-untyped-call]
-        self.connection = Connection(host, protocol, seed)
+        self.connection = Connection(host, protocol, seed, same)
         self._user: Forecaster = kind(self._environment, self.connection)
 
     def close(self) -> None:

@@ -74,6 +74,13 @@ class Wanted:
         )
 
 
+def differences(one: Wanted, other: Wanted) -> list[str]:
+    """What two models do not want alike, so that the same requests would be other work for them, or none."""
+    names = ("frequency", "horizon", "context", "past", "future")
+    pairs = [(name, getattr(one, name), getattr(other, name)) for name in names]
+    return [f"{name} {mine!r} and {theirs!r}" for name, mine, theirs in pairs if mine != theirs]
+
+
 def deck(wanted: Wanted, examples: Sequence[Ask], seed: int) -> list[Ask]:
     """`DECK` requests with the mix of `PANELS` and `HORIZONS`, the same for the same seed.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,17 @@ GENERATOR_IS_THE_LIMIT = 9
 logger = logging.getLogger("bentocast.loadtests")
 
 
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ArgumentTypeError(f"got {text}, wanted a number above 0")
+    return value
+
+
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
 def options(parser: ArgumentParser) -> None:
     """Options of ours, which workers get from their master."""
-    parser.add_argument("--rate", type=float, default=1.0, help="requests a second of each user (default: 1)")
+    parser.add_argument("--rate", type=_rate, default=1.0, help="requests a second of each user (default: 1)")
 
 
 class Lateness:

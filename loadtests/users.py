@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -46,6 +47,10 @@ class NotSentError(Exception):
     """Too many requests are under way."""
 
 
+class NotAnsweredError(Exception):
+    """A request was still waiting at the end."""
+
+
 class StatusError(Exception):
     """An answer other than 200."""
 
@@ -56,23 +61,30 @@ class Connection:
     Args:
         host: address of the service, `http://...` or `https://...`.
         protocol: name of one.
-        seed: of the messages.
+        seed: of what is asked.
+        same: what is asked, if it was made for another service before.
+
+    Raises:
+        StatusError: no bentocast service answers there, or it refuses.
     """
 
-    def __init__(self, host: str, protocol: str, seed: int = SEED) -> None:
+    def __init__(self, host: str, protocol: str, seed: int = SEED, same: list[Ask] | None = None) -> None:
         self._http = HTTPClient.from_url(
             host, concurrency=UNDER_WAY, connection_timeout=TIMEOUT_SECONDS, network_timeout=TIMEOUT_SECONDS
         )
         self._headers = {"x-api-key": os.environ[KEY]} if os.environ.get(KEY) else {}
-        self.wanted = Wanted.of(self._get("/v1/timeseries/models")["models"][0])
-        examples = [one["request"] for one in self._get("/v1/timeseries/examples")["examples"]]
-        made = asks.deck(self.wanted, examples, seed)
+        try:
+            self.wanted = Wanted.of(self._get("/v1/timeseries/models")["models"][0])
+            examples = [one["request"] for one in self._get("/v1/timeseries/examples")["examples"]]
+        except (OSError, HTTPException, LookupError, TypeError, ValueError) as err:
+            raise StatusError(f"no bentocast service answers at {host} ({type(err).__name__}: {err})") from err
+        self.asks = asks.deck(self.wanted, examples, seed) if same is None else same
         self.send: Send
         if protocol == "grpc":
             self.send, encode = self._grpc(host)
         else:
             self.send, encode = self._over_http(protocol), HTTP[protocol].encode
-        self.messages = [encode(ask, self.wanted.name) for ask in made]
+        self.messages = [encode(ask, self.wanted.name) for ask in self.asks]
 
     def close(self) -> None:
         """Close the connections."""
@@ -143,7 +155,7 @@ class Forecaster(User):
         """Learn what the model wants, once a process, and wait for the first request to be due."""
         try:
             self.connection = self._shared()
-        except (OSError, StatusError) as err:
+        except StatusError as err:
             self.environment.events.request.fire(
                 request_type=self.protocol, name="start", response_time=0, response_length=0, exception=err, context={}
             )
@@ -152,8 +164,12 @@ class Forecaster(User):
         gevent.sleep(self.wait_time())
 
     def on_stop(self) -> None:
-        """Wait for the last answers."""
+        """Wait for the last answers; what has none by then has failed."""
         self._own.join(timeout=GRACE_SECONDS)
+        for left in list(self._own):
+            message, due = left.args
+            left.kill(block=False)
+            self.tell(message, due, due, NotAnsweredError("no answer by the end of the test"))
 
     def wait_time(self) -> float:
         """Seconds until the next request is due; none if it is late."""

@@ -45,8 +45,11 @@ class Version(NamedTuple):
     tags: dict[str, str]
 
 
-def connect() -> str:
+def connect(then: str = "nothing was registered, `dvc repro` goes on from here") -> str:
     """Point MLflow at its tracking server, once it is known to be there.
+
+    Args:
+        then: what an error says of what was and was not done.
 
     Returns:
         The address, without credentials.
@@ -63,7 +66,7 @@ def connect() -> str:
         except OSError as err:
             raise RegistryError(
                 f"MLflow does not answer at {shown} ({err}); start it, or set MLFLOW_TRACKING_URI to one that runs "
-                f"(unset, it is {DEFAULT_URI}); nothing was registered, `dvc repro` goes on from here"
+                f"(unset, it is {DEFAULT_URI}); {then}"
             ) from err
     for key, value in QUIET.items():
         os.environ.setdefault(key, value)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.command import say
 from data.errors import RegistryError
-from loadtests.processes import Command
+from loadtests.lock import alone
+from loadtests.ports import PORTS
+from loadtests.processes import Command, Server, running
 
 READY = "/readyz"
+#: Whoever holds it may load this machine; two load tests at once would measure each other.
+LOCK = Path(tempfile.gettempdir()) / f"bentocast-loadtest-{os.getuid()}.lock"
+#: What Bentos of the lock's holder write.
+SCRATCH = LOCK.with_suffix(".scratch")
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,34 @@ def command(name: str, bento: Bento, folder: Path, port: int | None = None) -> C
         ready=READY,
         port=port,
     )
+
+
+@contextlib.contextmanager
+def serving(sides: dict[str, Bento], port: int | None, logs: Path) -> Iterator[dict[str, Server]]:
+    """Some Bentos side by side, each ready; all are ended, whatever happens, and their records thrown away.
+
+    Args:
+        sides: what is served, by name.
+        port: first of three for each; free ones if None.
+        logs: folder that their logs go to.
+
+    Raises:
+        BusyError: another load test runs.
+        PortError: a port is taken.
+        StartError: one did not get ready.
+    """
+    with alone(LOCK) as mark:
+        shutil.rmtree(SCRATCH, ignore_errors=True)  # of a run that was killed
+        commands = {
+            side: command(side, bento, SCRATCH / side, None if port is None else port + PORTS * place)
+            for place, (side, bento) in enumerate(sides.items())
+        }
+        say(f"starting {' and '.join(one.name for one in commands.values())}")
+        try:
+            with running(commands, logs, mark=mark, together=True) as servers:
+                yield servers
+        finally:
+            shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
 def _bentoml() -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import os
 import statistics
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,18 +16,16 @@ from data.params import Loadtest
 from data.verdict import Check, Outcome, Verdict
 from loadtests import users  # before anything that opens sockets: locust puts gevent in their place
 from loadtests.arrivals import Source
+from loadtests.asks import Ask, differences
 from loadtests.faults import LoadtestError
 from loadtests.gate import bentos, judge, rounds
 from loadtests.gate.bentos import Bento
 from loadtests.gate.measured import BASELINE, CANDIDATE, SIDES, Gated, Measured
 from loadtests.gate.rounds import Contest
-from loadtests.lock import alone
-from loadtests.processes import Server, running
+from loadtests.processes import Server
 
 #: How often a verdict is asked for, at most.
 LOOKS = 4
-#: Whoever holds it may load this machine; two gates at once would measure each other.
-LOCK = Path(tempfile.gettempdir()) / f"bentocast-loadtest-{os.getuid()}.lock"
 #: A generator that is busier than this, or late by more than this share of p99, measures itself.
 BUSY, LATE = 0.9, 0.5
 
@@ -52,7 +48,7 @@ def run(baseline: str, candidate: str, settings: Loadtest, *, seed: int, port: i
     sides = {BASELINE: bentos.find(baseline), CANDIDATE: bentos.find(candidate)}
     began = dt.datetime.now(dt.UTC)
     measured = Measured()
-    with _served(sides, port, logs) as servers, _sources(servers, sides, settings, seed) as sources:
+    with bentos.serving(sides, port, logs) as servers, _sources(servers, sides, settings, seed) as sources:
         families = {side: server.family() for side, server in servers.items()}
         contest = Contest(
             servers, families, sources, settings.gate, settings.objective.seconds, np.random.default_rng(seed)
@@ -82,11 +78,12 @@ def _rounds(contest: Contest, measured: Measured, settings: Loadtest, looks: tup
         _say(measured, settings.gate.rounds)
         if len(measured.rounds) not in looks:
             return False
-        verdict = judge.judge(measured.rounds, settings.gate.limits, settings.gate.confidence, LOOKS)
+        judged = judge.judge(measured.rounds, settings.gate.limits, settings.gate.confidence, LOOKS)
+        verdict = Verdict.of([*judged.checks, generator(measured)])
         return judge.settled(verdict)
 
     rounds.run(contest, measured, clear)
-    return Verdict.of([*verdict.checks, generator(measured)])
+    return verdict
 
 
 def generator(measured: Measured) -> Check:
@@ -111,38 +108,34 @@ def generator(measured: Measured) -> Check:
 
 
 @contextlib.contextmanager
-def _served(sides: dict[str, Bento], port: int | None, logs: Path) -> Iterator[dict[str, Server]]:
-    with alone(LOCK) as mark, tempfile.TemporaryDirectory(prefix="bentocast-loadtest-") as scratch:
-        commands = {
-            side: bentos.command(side, bento, Path(scratch) / side, None if port is None else port + 3 * place)
-            for place, (side, bento) in enumerate(sides.items())
-        }
-        command.say(f"starting {' and '.join(one.name for one in commands.values())}")
-        with running(commands, logs, mark=mark, together=True) as servers:
-            yield servers
-
-
-@contextlib.contextmanager
 def _sources(
     servers: dict[str, Server], sides: dict[str, Bento], settings: Loadtest, seed: int
 ) -> Iterator[dict[str, Source]]:
+    """Load for both, of the same requests: those that are made from the baseline's model."""
     with contextlib.ExitStack() as stack:
-        made = {}
+        made: dict[str, Source] = {}
         for side in SIDES:
-            made[side] = _source(servers[side], side, settings, seed)
+            same = made[BASELINE].connection.asks if made else None
+            made[side] = _source(servers[side], side, settings, seed, same)
             stack.callback(made[side].close)
             serves = made[side].connection.wanted.bento
             if serves != sides[side].tag:
                 raise LoadtestError(
                     f"{side}: asked for {sides[side].tag}, but {serves} answers on port {servers[side].port}"
                 )
+        apart = differences(*(made[side].connection.wanted for side in SIDES))
+        if apart:
+            raise LoadtestError(
+                f"baseline and candidate cannot be compared, their models want {'; '.join(apart)}: the same requests would "
+                "be other work; compare Bentos of models with the same features"
+            )
         yield made
 
 
-def _source(server: Server, side: str, settings: Loadtest, seed: int) -> Source:
+def _source(server: Server, side: str, settings: Loadtest, seed: int, same: list[Ask] | None) -> Source:
     try:
-        return Source(f"http://127.0.0.1:{server.port}", settings.protocol, seed)
-    except (OSError, users.StatusError) as err:
+        return Source(f"http://127.0.0.1:{server.port}", settings.protocol, seed, same)
+    except users.StatusError as err:
         raise LoadtestError(f"{side} ({server.command.name}) cannot be asked: {err}") from err
 
 

@@ -22,6 +22,7 @@ RATIOS = ("p50", "p95", "p99", "throughput", "processor", "memory")
 FIGURES = (*RATIOS, "errors")
 #: The figures of which more is better.
 RISING = frozenset({"throughput"})
+NEARLY_NONE = 1e-6
 
 
 class Limits(Protocol):
@@ -161,7 +162,7 @@ def looks(rounds: int, most: int, many: int = 4) -> tuple[int, ...]:
     if most < rounds:
         raise ValueError(
             f"at most {most} rounds < {rounds}, the fewest at which every bound is finite; "
-            "allow more rounds, or take fewer looks, fewer limits or a lower confidence"
+            "allow more (loadtest.gate.rounds), or take fewer limits or a lower confidence"
         )
     if many == 1:
         return (most,)
@@ -174,7 +175,7 @@ def _check(name: str, rounds: Sequence[Round], limit: float | None, levels: Leve
         return Check(name=name, outcome=Outcome.ERROR, text=f"{name}: {trouble}")
     baseline, candidate = _typical(name, rounds)
     interval = _interval(name, rounds, levels)
-    outcome, sign = _conclude(interval, limit, rising=name in RISING)
+    outcome, sign = conclude(interval, limit, rising=name in RISING)
     if name == "errors" and outcome is Outcome.FAIL and _in_few_rounds(rounds, levels.fail):
         outcome, sign = Outcome.INCONCLUSIVE, " in too few rounds to tell it from chance, "
     numbers = {**interval._asdict(), "rounds": float(len(rounds)), "baseline": baseline, "candidate": candidate}
@@ -186,8 +187,14 @@ def _check(name: str, rounds: Sequence[Round], limit: float | None, levels: Leve
     return Check(name=name, outcome=outcome, text=text, numbers=finite)
 
 
-def _conclude(interval: Interval, limit: float | None, *, rising: bool) -> tuple[Outcome, str]:
-    """The outcome and the sign between interval and limit; what has no limit keeps nothing from passing."""
+def conclude(interval: Interval, limit: float | None, *, rising: bool) -> tuple[Outcome, str]:
+    """The outcome and the sign between interval and limit; what has no limit keeps nothing from passing.
+
+    Args:
+        interval: of the candidate, compared with the baseline.
+        limit: the largest value allowed, or None.
+        rising: more is better, and the limit is the smallest value.
+    """
     if limit is None:
         return Outcome.PASS, ", "
     if interval.low >= limit if rising else interval.high <= limit:
@@ -216,8 +223,9 @@ def _in_few_rounds(rounds: Sequence[Round], level: float) -> bool:
 
 
 def _values(name: str, rounds: Sequence[Round], side: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Shape (rounds,): a figure of one side."""
-    return np.array([getattr(getattr(one, side), name) for one in rounds], dtype=np.float64)
+    """Shape (rounds,): a figure of one side. No answer in time at all is a throughput of nearly none, not a gap."""
+    values = np.array([getattr(getattr(one, side), name) for one in rounds], dtype=np.float64)
+    return np.maximum(values, NEARLY_NONE) if name in RISING else values
 
 
 def _counts(rounds: Sequence[Round], side: str) -> tuple[int, int]:
@@ -269,6 +277,7 @@ def _gap(name: str, rounds: Sequence[Round]) -> str:
     for number, one in enumerate(rounds, 1):
         for version, side in (("baseline", one.baseline), ("candidate", one.candidate)):
             value = getattr(side, name)
-            if not (math.isfinite(value) and value > 0):
+            nothing = name in RISING and version == "candidate" and value == 0  # as bad as can be, but a figure
+            if not nothing and not (math.isfinite(value) and value > 0):
                 return f"the {version} has {value:g} in round {number}, wanted a number above 0"
     return ""

@@ -30,15 +30,12 @@ class Series:
 
     Attributes:
         name: what the candidate is.
-        wanted: the outcome that is right.
         outcomes: of each gate.
         seconds: of each gate, the whole command.
-        rounds: of each gate.
         numbers: of each gate, what it wrote.
     """
 
     name: str
-    wanted: str
     outcomes: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     numbers: list[dict[str, Any]] = field(default_factory=list)
@@ -68,7 +65,7 @@ class Series:
 HEAD = ("candidate", "gates", "pass", "fail", "inconclusive", "error", "seconds", "median of the ratios")
 
 
-def run(tag: str, same: int, slower: dict[float, int], log: Path | None) -> list[Series]:
+def run(tag: str, same: int, slower: dict[float, int], log: Path | None, params: Path) -> list[Series]:
     """Run all gates.
 
     Args:
@@ -76,22 +73,25 @@ def run(tag: str, same: int, slower: dict[float, int], log: Path | None) -> list
         same: gates of it against itself.
         slower: gates by how much slower, as a share of the processor time of a request.
         log: file that a line of JSON is added to for each gate.
+        params: configuration of the gates.
 
     Raises:
         LoadtestError: not one gate of the Bento against itself says what a request costs.
     """
-    itself = Series("the same Bento", "pass")
+    itself = Series("the same Bento")
     made = [itself]
     for number in range(same):
-        _gate(tag, tag, itself, f"{number + 1}/{same}", log)
+        _gate(tag, tag, itself, f"{number + 1}/{same}", log, params)
     cost = _cost(itself)
     for share, gates in slower.items():
-        series = Series(f"{share:.0%} more processor time a request ({share * cost * 1e6:.0f} us)", "fail")
+        if not gates:
+            continue
+        series = Series(f"{share:.0%} more processor time a request ({share * cost * 1e6:.0f} us)")
         made.append(series)
         copy = slowed.make(tag, share * cost, f"slowed-{share * 100:.0f}")
         try:
             for number in range(gates):
-                _gate(tag, copy, series, f"{number + 1}/{gates}", log)
+                _gate(tag, copy, series, f"{number + 1}/{gates}", log, params)
         finally:
             slowed.remove(copy)
     return made
@@ -103,9 +103,20 @@ def table(found: list[Series]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _gate(baseline: str, candidate: str, series: Series, number: str, log: Path | None) -> None:
+def _gate(baseline: str, candidate: str, series: Series, number: str, log: Path | None, params: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="bentocast-proof-") as folder:
-        asked = ["gate", "--baseline", baseline, "--candidate", candidate, "--out", folder, "--no-log"]
+        asked = [
+            "--params",
+            str(params),
+            "gate",
+            "--baseline",
+            baseline,
+            "--candidate",
+            candidate,
+            "--out",
+            folder,
+            "--no-log",
+        ]
         began = time.monotonic()
         code, told = _ran([sys.executable, "-m", "loadtests", *asked])
         series.seconds.append(time.monotonic() - began)
@@ -116,7 +127,10 @@ def _gate(baseline: str, candidate: str, series: Series, number: str, log: Path 
     command.say(f"{series.name}, gate {number}: {series.outcomes[-1]} in {series.seconds[-1]:.0f} s")
     if log:
         with log.open("a", encoding="utf-8") as target:
-            target.write(json.dumps({"series": series.name, "seconds": series.seconds[-1]} | numbers) + "\n")
+            target.write(
+                json.dumps(numbers | {"series": series.name, "took": series.seconds[-1], "ended": series.outcomes[-1]})
+                + "\n"
+            )
 
 
 def _ran(command_line: list[str]) -> tuple[int, str]:

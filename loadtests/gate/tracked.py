@@ -14,6 +14,16 @@ from training import tracking
 KIND = "load gate"
 
 
+def connect() -> None:
+    """See that MLflow is there, before minutes of load.
+
+    Raises:
+        ConfigError: `MLFLOW_TRACKING_URI` is no address.
+        RegistryError: MLflow is out of reach.
+    """
+    tracking.connect("nothing was started; --no-log goes without")
+
+
 def log(found: Gated, experiment: str, folder: Path) -> str:
     """Log a gate as a run, and the verdict on the candidate's version of the model.
 
@@ -23,7 +33,7 @@ def log(found: Gated, experiment: str, folder: Path) -> str:
     Raises:
         RegistryError: MLflow is out of reach; the report is in `folder` all the same.
     """
-    tracking.connect()
+    connect()
     candidate = found.sides["candidate"]
     with tracking.run(experiment, name=f"{KIND} {candidate.tag}") as run:
         tracking.log(_params(found), _metrics(found), _tags(found))
@@ -31,7 +41,7 @@ def log(found: Gated, experiment: str, folder: Path) -> str:
         tracking.log_file(folder / NUMBERS, "load_gate")
     name, number = (candidate.labels.get(key) for key in ("mlflow_name", "mlflow_version"))
     version = tracking.find(name, number) if name and number else None
-    if version is not None:
+    if version is not None and version.run_id == candidate.labels.get("run_id", version.run_id):
         tracking.tag(version, {"load_gate": found.verdict.outcome, "load_gate_run": run})
     return run
 
@@ -67,7 +77,7 @@ def gates(experiment: str) -> list[Gate]:
     Raises:
         RegistryError: MLflow is out of reach.
     """
-    tracking.connect()
+    tracking.connect("there is no history without it")
     return [
         Gate(
             began=run.began,

@@ -1,6 +1,6 @@
 """Figures over versions: each gate compared two, and their ratios put end to end show what no single gate would fail.
 
-A version that is 4 % slower passes a limit of 5 %; ten of them make a service that is half as fast again.
+A version that is 4 % slower passes a limit of 5 %; after ten of them a service takes half as long again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data.verdict import Check, Outcome, Verdict
-from loadtests.gate.judge import RATIOS, RISING
+from loadtests.gate.intervals import Interval
+from loadtests.gate.judge import RATIOS, RISING, conclude
 
 
 @dataclass(frozen=True)
@@ -92,25 +93,26 @@ def judge(gates: Sequence[Gate], limit: float) -> Verdict:
         limit: largest ratio of the newest version to the first; of throughput its inverse is the smallest.
 
     Returns:
-        A figure whose bound lies beyond the limit fails; without gates it is inconclusive.
+        As in the gate, a figure fails if its interval lies beyond the limit, passes if it lies within, and is
+        inconclusive otherwise, also if one of the gates lacks it; so is a chain without gates.
     """
-    return Verdict.of([_check(gates, figure, limit) for figure in RATIOS if _known(gates, figure)])
+    return Verdict.of([_check(gates, figure, limit) for figure in RATIOS] if gates else [])
 
 
 def _check(gates: Sequence[Gate], figure: str, limit: float) -> Check:
+    lacking = [gate.candidate for gate in gates if f"{figure}.estimate" not in gate.numbers]
+    if lacking:
+        text = f"{figure}: the gate of {lacking[0]} has no such figure"
+        return Check(name=figure, outcome=Outcome.INCONCLUSIVE, text=text)
     last = links(gates, figure)[-1]
     rising = figure in RISING
-    beyond = last.high < 1 / limit if rising else last.low > limit
     bound = 1 / limit if rising else limit
-    sign = ("<" if rising else ">") if beyond else "within"
-    text = f"{figure} {last.ratio:.3f} ({last.low:.3f} to {last.high:.3f}) over {len(gates)} versions {sign} {bound:.4g} (limit)"
-    numbers = {"ratio": last.ratio, "low": last.low, "high": last.high, "limit": bound, "versions": float(len(gates))}
+    outcome, sign = conclude(Interval(last.ratio, last.low, last.high), bound, rising=rising)
+    over = f"{len(gates)} step{'' if len(gates) == 1 else 's'}"
+    text = f"{figure} {last.ratio:.3f} ({last.low:.3f} to {last.high:.3f}) over {over}{sign}{bound:.4g} (limit)"
+    numbers = {"ratio": last.ratio, "low": last.low, "high": last.high, "limit": bound, "steps": float(len(gates))}
     finite = {key: value for key, value in numbers.items() if math.isfinite(value)}
-    return Check(name=figure, outcome=Outcome.FAIL if beyond else Outcome.PASS, text=text, numbers=finite)
-
-
-def _known(gates: Sequence[Gate], figure: str) -> bool:
-    return bool(gates) and all(f"{figure}.estimate" in gate.numbers for gate in gates)
+    return Check(name=figure, outcome=outcome, text=text, numbers=finite)
 
 
 def _log(value: float) -> float:

@@ -86,7 +86,7 @@ def _verdict(found: Found) -> list[str]:
     if not found.chained:
         return [f"{found.verdict.outcome.upper()}: no gate between two versions yet"]
     first, last = found.chained[0].baseline, found.chained[-1].candidate
-    head = f"{found.verdict.outcome.upper()}: from {first} to {last}, {len(found.chained)} versions"
+    head = f"{found.verdict.outcome.upper()}: from {first} to {last}, {len(found.chained)} steps"
     return [head, *(f"  {check.text}" for check in found.verdict.checks)]
 
 

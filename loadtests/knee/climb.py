@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +14,8 @@ from loadtests import users  # before anything that opens sockets: locust puts g
 from loadtests.arrivals import Source, picks, poisson
 from loadtests.faults import LoadtestError
 from loadtests.gate import bentos
-from loadtests.gate.contest import LOCK
 from loadtests.knee import search
 from loadtests.knee.search import Climbed, Probe
-from loadtests.lock import alone
-from loadtests.processes import running
 
 WARM_UP_SECONDS = 2.0
 CONNECTIONS = 8
@@ -65,17 +61,14 @@ def _start(source: Source, many: int, draw: np.random.Generator) -> float:
 
 @contextlib.contextmanager
 def _served(tag: str, logs: Path) -> Iterator[str]:
-    bento = bentos.find(tag)
-    with alone(LOCK) as mark, tempfile.TemporaryDirectory(prefix="bentocast-loadtest-") as scratch:
-        command.say(f"starting {bento.tag}")
-        with running({"bento": bentos.command("bento", bento, Path(scratch) / "bento")}, logs, mark=mark) as servers:
-            yield f"http://127.0.0.1:{servers['bento'].port}"
+    with bentos.serving({"bento": bentos.find(tag)}, None, logs) as servers:
+        yield f"http://127.0.0.1:{servers['bento'].port}"
 
 
 def _source(host: str, protocol: str) -> Source:
     try:
         return Source(host, protocol, users.SEED)
-    except (OSError, users.StatusError) as err:
+    except users.StatusError as err:
         raise LoadtestError(
             f"{host} cannot be asked: {err}; start the service, or say where it is with --host"
         ) from err

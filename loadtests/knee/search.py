@@ -99,7 +99,7 @@ def probe(told: Told, rate: float, objective: Objective) -> Probe:
         LoadtestError: no request was due.
     """
     if not told.asked:
-        raise LoadtestError(f"no request was due at {rate:.3g} requests/s: make the probes longer or start higher")
+        raise LoadtestError(f"no request was due at {rate:.3g} requests/s: make the probes longer (--seconds)")
     errors = told.failed / told.asked
     latency = told.percentile(objective.percentile)
     late = float(np.quantile(told.late, 0.99))

@@ -56,6 +56,12 @@ def test_a_deck_has_the_mix_and_what_the_model_wants(examples: list[asks.Ask]) -
             assert all(len(values) == ask["options"]["horizon"] for values in one["future_covariates"].values())
 
 
+def test_models_that_want_other_requests() -> None:
+    other = Wanted.of(TOLD | {"horizon": 12, "past_covariates": []})
+    assert asks.differences(Wanted.of(TOLD), Wanted.of(TOLD | {"version": "9"})) == []
+    assert asks.differences(Wanted.of(TOLD), other) == ["horizon 24 and 12", "past ('rain',) and ()"]
+
+
 def test_a_deck_is_the_same_for_the_same_seed() -> None:
     wanted = Wanted.of(TOLD)
     assert asks.deck(wanted, [EXAMPLE], 5) == asks.deck(wanted, [EXAMPLE], 5)

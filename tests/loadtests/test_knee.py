@@ -102,7 +102,7 @@ def test_a_probe_is_judged(told: Any, wanted: str) -> None:
 def test_a_probe_without_requests() -> None:
     told: Any = Told(0.1)
     told.asked = 0
-    with pytest.raises(LoadtestError, match=r"no request was due at 0.001 requests/s: make the probes longer or start"):
+    with pytest.raises(LoadtestError, match=r"no request was due at 0.001 requests/s: make the probes longer"):
         search.probe(told, 0.001, OBJECTIVE)
 
 
@@ -132,5 +132,5 @@ def test_nothing_there(tmp_path: Path) -> None:
     host = f"http://127.0.0.1:{free_ports()}"
     done = _knee(tmp_path, "--host", host)
     assert done.returncode == 9
-    assert f"{host} cannot be asked: " in done.stderr
+    assert f"{host} cannot be asked: no bentocast service answers at {host} (ConnectionRefusedError: " in done.stderr
     assert "start the service, or say where it is with --host" in done.stderr

@@ -170,3 +170,36 @@ def test_picks_have_the_mix_of_the_deck() -> None:
     print(4600 < times.size < 5400, 0.9 < gaps.std() / gaps.mean() < 1.1, bool((gaps >= 0).all()))
     """)
     assert told == "True 7 0\nTrue True True"
+
+
+def test_models_that_want_other_requests_are_not_compared() -> None:
+    told = _ran("""
+    import types
+    from data.params import Loadtest
+    from loadtests.asks import Wanted
+    from loadtests.gate.bentos import Bento
+    given = []
+    def source(server, side, settings, seed, same):
+        given.append(same)
+        horizon = 24 if side == "baseline" else 12
+        wanted = Wanted("m", "1h", horizon, 100, (), (), "b:" + side, "1", None)
+        connection = types.SimpleNamespace(wanted=wanted, asks=["made for " + side])
+        return types.SimpleNamespace(connection=connection, close=lambda: print("closed", side))
+    contest._source = source
+    bentos = {side: Bento("b:" + side, {}) for side in rounds.SIDES}
+    try:
+        with contest._sources(dict.fromkeys(rounds.SIDES), bentos, Loadtest(), 0):
+            print("compared")
+    except LoadtestError as err:
+        print(err.message)
+    print(given)
+    """)
+    assert told.splitlines() == [
+        "closed candidate",
+        "closed baseline",
+        (
+            "baseline and candidate cannot be compared, their models want horizon 24 and 12: the same requests would be other "
+            "work; compare Bentos of models with the same features"
+        ),
+        "[None, ['made for baseline']]",
+    ]

@@ -271,7 +271,7 @@ def test_looks_begin_and_end_where_told(rounds: int, more: int, many: int) -> No
 def test_looks_want_rounds_enough() -> None:
     message = (
         "at most 9 rounds < 10, the fewest at which every bound is finite; "
-        "allow more rounds, or take fewer looks, fewer limits or a lower confidence"
+        r"allow more \(loadtest.gate.rounds\), or take fewer limits or a lower confidence"
     )
     with pytest.raises(ValueError, match=f"^{message}$"):
         looks(10, 9)
@@ -414,3 +414,15 @@ def test_bursts_that_hit_either_version_hardly_ever_fail_it() -> None:
         lost = np.where(draw.random((2, 40)) < 0.02, draw.binomial(1_000, 0.05, (2, 40)), 0)
         failed += _bursts(lost[0].tolist(), lost[1].tolist()).outcome is Outcome.FAIL
     assert failed == 0
+
+
+def test_no_answer_in_time_at_all_fails_and_is_no_gap() -> None:
+    nothing = [Round(USUAL, different(throughput=0.0))] * 12
+    check = next(one for one in judge(nothing, LIMITS, CONFIDENCE, len(LOOKS)).checks if one.name == "throughput")
+    assert check.outcome is Outcome.FAIL
+    neither = [Round(different(throughput=0.0), USUAL)] * 12
+    check = next(one for one in judge(neither, LIMITS, CONFIDENCE, len(LOOKS)).checks if one.name == "throughput")
+    assert (check.outcome, check.text) == (
+        Outcome.ERROR,
+        "throughput: the baseline has 0 in round 1, wanted a number above 0",
+    )

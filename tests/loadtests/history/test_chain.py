@@ -70,9 +70,10 @@ def test_what_creeps_in_below_the_limit_of_each_gate_is_found() -> None:
     verdict = chain.judge(creeping, 1.15)
     failed = {check.name: check.text for check in verdict.checks if check.outcome is Outcome.FAIL}
     assert set(failed) == {"p95", "throughput"}
-    assert failed["p95"] == "p95 1.369 (1.294 to 1.447) over 8 versions > 1.15 (limit)"
-    assert failed["throughput"] == "throughput 0.784 (0.741 to 0.829) over 8 versions < 0.8696 (limit)"
-    assert chain.judge(creeping[:3], 1.15).outcome is Outcome.PASS
+    assert failed["p95"] == "p95 1.369 (1.294 to 1.447) over 8 steps > 1.15 (limit)"
+    assert failed["throughput"] == "throughput 0.784 (0.741 to 0.829) over 8 steps < 0.8696 (limit)"
+    assert chain.judge(creeping[:1], 1.15).outcome is Outcome.PASS
+    assert chain.judge(creeping[:3], 1.15).outcome is Outcome.INCONCLUSIVE
 
 
 def test_only_the_last_versions_count() -> None:
@@ -82,16 +83,18 @@ def test_only_the_last_versions_count() -> None:
 
 
 def test_the_page_draws_every_version() -> None:
-    made = page(Found.of([gate(place, str(place), f"<v{place + 1}>", 1.01) for place in range(1)], LoadHistory()))
+    made = page(Found.of([gate(place, str(place), f"<v{place + 1}>", 1.01) for place in range(3)], LoadHistory()))
     assert made.count("<svg") == 2
-    assert "b:&lt;v1&gt;" in made
-    assert "<v1>" not in made
+    assert "b:&lt;v3&gt;" in made
+    assert "<v3>" not in made
 
 
-def test_a_figure_that_a_gate_lacks_is_not_judged() -> None:
+def test_a_figure_that_a_gate_lacks_does_not_pass() -> None:
     one = gate(1, "0", "1")
     for key in [key for key in one.numbers if key.startswith("p99")]:
         del one.numbers[key]
     found = Found.of([one], LoadHistory())
-    assert {check.name for check in found.verdict.checks} == set(RATIOS) - {"p99"}
+    assert found.verdict.outcome is Outcome.INCONCLUSIVE
+    (check,) = (check for check in found.verdict.checks if check.outcome is not Outcome.PASS)
+    assert check.text == "p99: the gate of b:1 has no such figure"
     assert page(found).count("<svg") == 2
