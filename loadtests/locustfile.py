@@ -6,6 +6,7 @@ are timed stands in `loadtests.users`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # locust adds this file's fo
 from locust import events
 from locust.env import Environment
 
-from loadtests.users import V2, Binary, Grpc, Native
+from loadtests.users import V2, Binary, Forecaster, Grpc, Native, StatusError
 
 __all__ = ["V2", "Binary", "Grpc", "Native"]
 
@@ -65,6 +66,15 @@ class Lateness:
                 LATE_SECONDS * 1e3,
             )
             self._environment.process_exit_code = GENERATOR_IS_THE_LIMIT
+
+
+@events.test_start.add_listener  # type: ignore[untyped-decorator]
+def connect(environment: Environment, **_: object) -> None:
+    """Connect before the first request is due: what is imported and made for it would keep other users waiting."""
+    for kind in environment.user_classes:
+        if issubclass(kind, Forecaster):
+            with contextlib.suppress(StatusError):  # each user tells of it
+                kind.shared(environment.host)
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]

@@ -154,7 +154,7 @@ class Forecaster(User):
     def on_start(self) -> None:
         """Learn what the model wants, once a process, and wait for the first request to be due."""
         try:
-            self.connection = self._shared()
+            self.connection = self.shared(self.environment.host)
         except StatusError as err:
             self.environment.events.request.fire(
                 request_type=self.protocol, name="start", response_time=0, response_length=0, exception=err, context={}
@@ -214,12 +214,18 @@ class Forecaster(User):
             context={"late": sent - due},
         )
 
-    def _shared(self) -> Connection:
-        key = (self.environment.host or self.host, self.protocol)
-        with self._opening:
-            if key not in self._open:
-                self._open[key] = Connection(*key)
-            return self._open[key]
+    @classmethod
+    def shared(cls, host: str | None) -> Connection:
+        """The connection of all such users of this process, opened when it is first asked for.
+
+        Raises:
+            StatusError: no bentocast service answers at the host.
+        """
+        key = (host or cls.host, cls.protocol)
+        with cls._opening:
+            if key not in cls._open:
+                cls._open[key] = Connection(*key)
+            return cls._open[key]
 
 
 class Native(Forecaster):
