@@ -290,7 +290,7 @@ class LoadLimits(Section):
     p50: Annotated[float, Field(ge=1)] | None = 1.05
     p95: Annotated[float, Field(ge=1)] | None = 1.15
     p99: Annotated[float, Field(ge=1)] | None = 1.25
-    throughput: Annotated[float, Field(gt=0, le=1)] | None = 0.93
+    throughput: Annotated[float, Field(gt=0, le=1)] | None = 0.95
     processor: Annotated[float, Field(ge=1)] | None = 1.05
     memory: Annotated[float, Field(ge=1)] | None = 1.10
     errors: Annotated[float, Field(ge=0, lt=1)] | None = 0.001

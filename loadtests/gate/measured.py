@@ -23,7 +23,8 @@ class Measured:
         capacity: answers/s of the baseline in the warm-up.
         rounds: one after another.
         latencies: of right answers, by side, seconds; of all rounds.
-        late_p99: of each round, seconds that the generator was late.
+        late_p50: of each round, seconds that the generator was late, median over requests.
+        late_p99: the same of the latest hundredth.
         busiest: of each round, the largest share of a core that the generator used.
         faults: what was wrong, by side, and how often.
     """
@@ -32,6 +33,7 @@ class Measured:
     capacity: float = 0.0
     rounds: list[Round] = field(default_factory=list)
     latencies: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in SIDES})
+    late_p50: list[float] = field(default_factory=list)
     late_p99: list[float] = field(default_factory=list)
     busiest: list[float] = field(default_factory=list)
     faults: dict[str, dict[str, int]] = field(default_factory=lambda: {side: {} for side in SIDES})

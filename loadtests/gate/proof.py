@@ -71,7 +71,8 @@ def run(tag: str, same: int, slower: dict[float, int], log: Path | None, params:
     Args:
         tag: of the Bento.
         same: gates of it against itself.
-        slower: gates by how much slower, as a share of the processor time of a request.
+        slower: gates by how much slower: the busy loop as a share of the time that a request takes of a busy service,
+            which is 1 / throughput.
         log: file that a line of JSON is added to for each gate.
         params: configuration of the gates.
 
@@ -86,7 +87,7 @@ def run(tag: str, same: int, slower: dict[float, int], log: Path | None, params:
     for share, gates in slower.items():
         if not gates:
             continue
-        series = Series(f"{share:.0%} more processor time a request ({share * cost * 1e6:.0f} us)")
+        series = Series(f"{share:.0%} slower ({share * cost * 1e6:.0f} us more a request)")
         made.append(series)
         copy = slowed.make(tag, share * cost, f"slowed-{share * 100:.0f}")
         try:
@@ -145,12 +146,12 @@ def _ran(command_line: list[str]) -> tuple[int, str]:
 
 
 def _cost(itself: Series) -> float:
-    """Processor seconds of a request of the Bento, as the gates measured them."""
+    """Seconds that a request takes of a busy service, as the gates of the Bento against itself measured them."""
     costs: list[float] = [
-        check["numbers"]["baseline"]
+        1 / check["numbers"]["baseline"]
         for one in itself.numbers
         for check in one["checks"]
-        if check["name"] == "processor" and "baseline" in check["numbers"]
+        if check["name"] == "throughput" and check["numbers"].get("baseline")
     ]
     if not costs:
         why = itself.numbers[-1].get("error", "") if itself.numbers else "none was run: --same 1 or more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,12 @@ from loadtests.gate.judge import Round, Side
 from loadtests.gate.measured import BASELINE, SIDES, Measured
 from loadtests.processes import Server
 
-#: Before anything is measured.
-WARM_UP_SECONDS = 2.0
+#: Before anything is measured each side is used so often for so long, in turn.
+WARM_UPS, WARM_UP_SECONDS = 8, 0.25
+#: A round alternates between the sides this often: what a machine does to one for a while it does to the other too.
+PIECES = 3
+#: How long throughput is measured, as a share of how long latencies are.
+SATURATED = 0.75
 #: Furthest that the wall clock may move against the monotonic one.
 CLOCK_SECONDS = 0.5
 
@@ -50,14 +55,18 @@ def warm_up(contest: Contest, measured: Measured) -> None:
     Raises:
         LoadtestError: a side answers nothing right.
     """
+    told: dict[str, list[Told]] = {side: [] for side in SIDES}
+    for _ in range(WARM_UPS):
+        for side in SIDES:
+            source = contest.sources[side]
+            drawn = picks(10_000, len(source.connection.messages), contest.draw)
+            told[side].append(source.saturate(contest.plan.connections, WARM_UP_SECONDS, drawn))
     for side in SIDES:
-        source = contest.sources[side]
-        drawn = picks(10_000, len(source.connection.messages), contest.draw)
-        told = source.saturate(contest.plan.connections, WARM_UP_SECONDS, drawn)
-        if not told.latencies:
-            raise LoadtestError(f"{side} ({_tag(contest, side)}) answers no request right in the warm-up: {told.worst}")
-        if side == BASELINE:
-            measured.capacity = len(told.latencies) / told.seconds
+        whole = Told.joined(told[side])
+        if not whole.latencies:
+            raise LoadtestError(f"{side} ({_tag(contest, side)}) answers no request right in the warm-up: {whole.worst}")
+    rates = [len(one.latencies) / one.seconds for one in told[BASELINE]]
+    measured.capacity = statistics.median(rates[WARM_UPS // 2 :])
     measured.rate = measured.capacity * contest.plan.load
 
 
@@ -82,36 +91,42 @@ def run(contest: Contest, measured: Measured, clear: Callable[[Measured], bool])
 
 def _round(contest: Contest, measured: Measured, number: int) -> Round:
     plan = contest.plan
-    first = contest.sources[BASELINE]
-    times = poisson(measured.rate, plan.seconds, contest.draw)
-    if not times.size:
-        raise LoadtestError(
-            f"round {number}: no request is due at {measured.rate:.3g} requests/s in {plan.seconds:g} s: "
-            "raise loadtest.gate.load or loadtest.gate.seconds"
-        )
-    drawn = picks(max(times.size, 10_000), len(first.connection.messages), contest.draw)
+    many = len(contest.sources[BASELINE].connection.messages)
     order = SIDES if contest.draw.random() < 0.5 else SIDES[::-1]
-    offered = {side: _offered(contest, side, lambda one: one.offer(times, drawn[: times.size])) for side in order}
-    full = {
-        side: _offered(contest, side, lambda one: one.saturate(plan.connections, plan.seconds / 2, drawn))
-        for side in order
-    }
+    offered: dict[str, list[Told]] = {side: [] for side in SIDES}
+    full: dict[str, list[Told]] = {side: [] for side in SIDES}
+    spent = dict.fromkeys(SIDES, 0.0)
+    for _ in range(PIECES):
+        times = poisson(measured.rate, plan.seconds / PIECES, contest.draw)
+        drawn = picks(max(times.size, 10_000), many, contest.draw)
+        for side in order:
+            before = contest.servers[side].processor_seconds()
+            offered[side].append(contest.sources[side].offer(times, drawn[: times.size]))
+            spent[side] += contest.servers[side].processor_seconds() - before
+        for side in order:
+            full[side].append(
+                contest.sources[side].saturate(plan.connections, plan.seconds * SATURATED / PIECES, drawn)
+            )
+        order = order[::-1]
+    sides = {}
     for side in SIDES:
         contest.servers[side].check_alive(contest.families[side])
-        _checked(side, number, offered[side][0], full[side][0])
+        sides[side] = _side(contest, side, Told.joined(offered[side]), spent[side], full[side], number)
     _remember(measured, offered, full)
-    return Round(**{side: _side(contest, side, *offered[side], full[side][0]) for side in SIDES})
+    return Round(**sides)
 
 
-def _offered(contest: Contest, side: str, load: Callable[[Source], Told]) -> tuple[Told, float]:
-    """What was told, and the processor time of the service meanwhile."""
-    server = contest.servers[side]
-    before = server.processor_seconds()
-    told = load(contest.sources[side])
-    return told, server.processor_seconds() - before
-
-
-def _side(contest: Contest, side: str, offered: Told, spent: float, full: Told) -> Side:
+def _side(contest: Contest, side: str, offered: Told, spent: float, pieces: list[Told], number: int) -> Side:
+    full = Told.joined(pieces)
+    if not offered.asked:
+        plan = contest.plan
+        raise LoadtestError(
+            f"round {number}: no request is due in {plan.seconds:g} s at {plan.load:g} of the baseline's throughput: "
+            "raise loadtest.gate.load or loadtest.gate.seconds"
+        )
+    for told in (offered, full):
+        if not told.right:
+            raise LoadtestError(f"round {number}: {side} answers none of {told.asked} requests right: {told.worst}")
     return Side(
         p50=offered.percentile(0.5),
         p95=offered.percentile(0.95),
@@ -124,23 +139,16 @@ def _side(contest: Contest, side: str, offered: Told, spent: float, full: Told) 
     )
 
 
-def _checked(side: str, number: int, *rounds: Told) -> None:
-    for told in rounds:
-        if not told.latencies:
-            raise LoadtestError(f"round {number}: {side} answers none of {told.asked} requests right: {told.worst}")
-
-
-def _remember(
-    measured: Measured, offered: Mapping[str, tuple[Told, float]], full: Mapping[str, tuple[Told, float]]
-) -> None:
+def _remember(measured: Measured, offered: Mapping[str, list[Told]], full: Mapping[str, list[Told]]) -> None:
     for side in SIDES:
-        measured.latencies[side] += offered[side][0].latencies
-        for told in (offered[side][0], full[side][0]):
+        measured.latencies[side] += Told.joined(offered[side]).latencies
+        for told in (*offered[side], *full[side]):
             for fault, count in told.faults.items():
                 measured.faults[side][fault] = measured.faults[side].get(fault, 0) + count
-    late = [told.late for told, _ in offered.values()]
+    late = [Told.joined(offered[side]).late for side in SIDES]
+    measured.late_p50.append(max(float(np.quantile(one, 0.5)) for one in late))
     measured.late_p99.append(max(float(np.quantile(one, 0.99)) for one in late))
-    measured.busiest.append(max(told.generator for told, _ in (*offered.values(), *full.values())))
+    measured.busiest.append(max(Told.joined(one).generator for one in (*offered.values(), *full.values())))
 
 
 def _tag(contest: Contest, side: str) -> str:
