@@ -7,7 +7,8 @@ from typing import get_args
 from data import durations
 from data.errors import ConfigError
 from data.matching import Matcher
-from data.params import CalendarName, Covariates, Features, Section, Series
+from data.params import CalendarName, Covariates, Features, Series
+from data.section import Section
 
 
 class Declaration(Section):

@@ -24,7 +24,7 @@ from data.declaration import Declaration
 from data.errors import ConfigError, ModelError, RequestError
 from data.features import Design, Rows
 from data.panel import Panel
-from data.params import Section
+from data.section import Section
 
 if TYPE_CHECKING:
     import onnxruntime as ort

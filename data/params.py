@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from data import durations
 from data.errors import ConfigError
+from data.loadtest import Loadtest
+from data.section import Duration, Section, Share
 
 PARAMS = Path("params.yaml")
-
-
-def _duration(text: str) -> str:
-    return durations.name(durations.seconds(text))
 
 
 def _iso(moment: object) -> object:
@@ -29,8 +27,6 @@ def _iso(moment: object) -> object:
 
 
 Moment = Annotated[str, BeforeValidator(_iso)]
-Duration = Annotated[str, AfterValidator(_duration)]
-Share = Annotated[float, Field(gt=0, lt=1)]
 Gap = Literal["zero", "forward", "interpolate"]
 CalendarName = Literal[
     "hour",
@@ -45,12 +41,6 @@ CalendarName = Literal[
 ]
 #: Names that the series frame and the calendar keep for themselves.
 RESERVED = frozenset({"series_id", "timestamp", "target", "observed", *get_args(CalendarName)})
-
-
-class Section(BaseModel):
-    """A section of params.yaml: no unknown keys, no change after it was read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
 class Covariates(Section):
@@ -173,7 +163,7 @@ class Features(Section):
     scale: Duration
     lags: tuple[Annotated[int, Field(ge=1)], ...] = ()
     seasonal_lags: tuple[Duration, ...] = ()
-    seasonal_means: dict[Duration, Annotated[int, Field(ge=2, le=52)]] = {}
+    seasonal_means: dict[Duration, Annotated[int, Field(ge=2, le=52)]] = Field(default_factory=dict)
     matched_means: MatchedMeans | None = None
     moving_averages: tuple[Duration, ...] = ()
     rolling_spread: tuple[Duration, ...] = ()
@@ -279,62 +269,6 @@ class Promote(Section):
 
     experiment: str = Field(default="bentocast", pattern=r"^[\w.-]+$")
     gate: Gate = Gate()
-
-
-class LoadLimits(Section):
-    """How much worse a candidate may be than the baseline; null measures without judging.
-
-    Ratios candidate / baseline, but for `errors`: the difference of the shares of requests that failed.
-    """
-
-    p50: Annotated[float, Field(ge=1)] | None = 1.05
-    p95: Annotated[float, Field(ge=1)] | None = 1.15
-    p99: Annotated[float, Field(ge=1)] | None = 1.25
-    throughput: Annotated[float, Field(gt=0, le=1)] | None = 0.95
-    processor: Annotated[float, Field(ge=1)] | None = 1.05
-    memory: Annotated[float, Field(ge=1)] | None = 1.10
-    errors: Annotated[float, Field(ge=0, lt=1)] | None = 0.001
-
-
-class LoadGate(Section):
-    """How two Bentos are compared under load (see `loadtests.gate`)."""
-
-    #: Share of the baseline's throughput at which latencies are measured.
-    load: Share = 0.3
-    #: Requests under way at once while throughput is measured.
-    connections: int = Field(default=8, ge=1, le=512)
-    #: Of one measurement of latencies; of throughput half as long.
-    seconds: float = Field(default=1.0, ge=0.2, le=60)
-    #: Most rounds; fewer when the verdict is clear before.
-    rounds: int = Field(default=40, ge=1, le=500)
-    confidence: float = Field(default=0.95, ge=0.5, lt=1)
-    limits: LoadLimits = LoadLimits()
-
-
-class Objective(Section):
-    """What users are promised (SLO): an answer in `seconds` for `percentile` of requests, and few errors."""
-
-    seconds: float = Field(default=0.1, gt=0, le=60)
-    percentile: Share = 0.99
-    errors: float = Field(default=0.001, ge=0, lt=1)
-
-
-class LoadHistory(Section):
-    """How far figures may creep over versions (see `loadtests.history`)."""
-
-    #: How many gates back.
-    versions: int = Field(default=10, ge=2, le=1_000)
-    #: Largest ratio of the newest version to the oldest of them.
-    limit: float = Field(default=1.15, gt=1)
-
-
-class Loadtest(Section):
-    """Load tests: the protocol that users speak, the objective, the gate between two Bentos."""
-
-    protocol: Literal["native", "v2", "binary", "grpc"] = "native"
-    objective: Objective = Objective()
-    gate: LoadGate = LoadGate()
-    history: LoadHistory = LoadHistory()
 
 
 class Params(Section):

@@ -12,7 +12,7 @@ import numpy as np
 
 from data import command
 from data.errors import ConfigError
-from data.params import Loadtest
+from data.loadtest import Loadtest
 from data.verdict import Check, Outcome, Verdict
 from loadtests import users  # before anything that opens sockets: locust puts gevent in their place
 from loadtests.arrivals import Source

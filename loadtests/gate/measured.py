@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field
 
-from data.params import Loadtest
+from data.loadtest import Loadtest
 from data.verdict import Verdict
 from loadtests.gate.bentos import Bento
 from loadtests.gate.judge import Round

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.params import LoadGate
+from data.loadtest import LoadGate
 from loadtests.arrivals import Source, Told, picks, poisson
 from loadtests.faults import LoadtestError
 from loadtests.gate.judge import Round, Side
@@ -64,7 +64,9 @@ def warm_up(contest: Contest, measured: Measured) -> None:
     for side in SIDES:
         whole = Told.joined(told[side])
         if not whole.latencies:
-            raise LoadtestError(f"{side} ({_tag(contest, side)}) answers no request right in the warm-up: {whole.worst}")
+            raise LoadtestError(
+                f"{side} ({_tag(contest, side)}) answers no request right in the warm-up: {whole.worst}"
+            )
     rates = [len(one.latencies) / one.seconds for one in told[BASELINE]]
     measured.capacity = statistics.median(rates[WARM_UPS // 2 :])
     measured.rate = measured.capacity * contest.plan.load

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data import atomic
-from data.params import LoadHistory
+from data.loadtest import LoadHistory
 from data.verdict import Verdict
 from loadtests import page as html
 from loadtests.gate.judge import RATIOS, RISING

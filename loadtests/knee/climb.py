@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data import command
-from data.params import Loadtest
+from data.loadtest import Loadtest
 from loadtests import users  # before anything that opens sockets: locust puts gevent in their place
 from loadtests.arrivals import Source, picks, poisson
 from loadtests.faults import LoadtestError

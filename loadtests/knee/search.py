@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.params import Objective
+from data.loadtest import Objective
 from loadtests.faults import LoadtestError
 
 if TYPE_CHECKING:

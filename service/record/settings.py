@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
 from data import durations
 from data.errors import ConfigError
-from data.params import Section
+from data.section import Section
 from service.record.address import Address
 
 

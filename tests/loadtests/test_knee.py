@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.params import Objective
+from data.loadtest import Objective
 from loadtests.faults import LoadtestError
 from loadtests.knee import search
 from loadtests.knee.search import CLOSE, Limit, Probe

@@ -12,7 +12,7 @@ from tests.loadtests.store import ROOT
 FAKES = """
 import dataclasses
 import numpy as np
-from data.params import LoadGate
+from data.loadtest import LoadGate
 from loadtests.arrivals import Told
 from loadtests.faults import LoadtestError
 from loadtests.gate import contest, rounds
@@ -179,7 +179,7 @@ def test_picks_have_the_mix_of_the_deck() -> None:
 def test_models_that_want_other_requests_are_not_compared() -> None:
     told = _ran("""
     import types
-    from data.params import Loadtest
+    from data.loadtest import Loadtest
     from loadtests.asks import Wanted
     from loadtests.gate.bentos import Bento
     given = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.params import Loadtest
+from data.loadtest import Loadtest
 from data.verdict import Check, Outcome, Verdict
 from loadtests.gate import report
 from loadtests.gate.bentos import Bento

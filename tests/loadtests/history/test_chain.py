@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.params import LoadHistory
+from data.loadtest import LoadHistory
 from data.verdict import Outcome
 from loadtests.gate.judge import RATIOS
 from loadtests.history import chain
