@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from data import params
+from data.section import Section
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,11 +58,11 @@ def test_minimal_series_section_is_valid() -> None:
 def test_every_key_of_params_is_explained() -> None:
     text = (ROOT / "docs" / "params.md").read_text()
 
-    def keys(model: type[params.Section]) -> list[str]:
+    def keys(model: type[Section]) -> list[str]:
         names = []
         for name, field in model.model_fields.items():
             inner = field.annotation
-            nested = isinstance(inner, type) and issubclass(inner, params.Section)
+            nested = isinstance(inner, type) and issubclass(inner, Section)
             names += keys(inner) if nested else [name]  # type: ignore[arg-type]
         return names
 
