@@ -14,6 +14,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from data import durations
+from data.deployment import Deploy
 from data.errors import ConfigError
 from data.loadtest import Loadtest
 from data.section import Duration, Section, Share
@@ -281,6 +282,7 @@ class Params(Section):
     train: Train
     promote: Promote
     loadtest: Loadtest = Loadtest()
+    deploy: Deploy = Deploy()
 
 
 def load(path: Path = PARAMS) -> Params:

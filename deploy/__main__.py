@@ -3,23 +3,142 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from data import command
+from data import command, configuration
+from data.params import PARAMS, Params
+
+#: How a rollout ended.
+CODES = {"promoted": 0, "rolled back": 7, "paused": 8}
+EXIT_CODES = (
+    "Exit codes: 0 promoted, 7 rolled back, 8 paused, 10 it could not be done, 2 usage or another rollout under way."
+)
+
+
+def lineage(_: Params, asked: argparse.Namespace) -> int:
+    """Print the chain from a Bento back to its data."""
+    from deploy import lineage as chain
+
+    for name, value in chain.of(asked.bento):
+        print(f"{name:14} {value}")
+    return 0
+
+
+def up(config: Params, asked: argparse.Namespace) -> int:
+    """Serve a Bento behind the router on this machine; it goes on when this command has ended."""
+    fleet = _fleet(config)
+    fleet.up(asked.bento)
+    command.say(f"serving on {fleet.address}, HTTP and gRPC; end it with `python -m deploy down`")
+    return 0
+
+
+def down(config: Params, _: argparse.Namespace) -> int:
+    """End the router, all instances and the keeper; requests under way are answered first."""
+    _fleet(config).down()
+    return 0
+
+
+def canary(config: Params, asked: argparse.Namespace) -> int:
+    """Bring a new Bento to users step by step, judge it on the way, and promote it or roll it back."""
+    return CODES[_driver(config).begin(asked.bento, config.deploy.canary)]
+
+
+def resume(config: Params, _: argparse.Namespace) -> int:
+    """Go on with a rollout that was paused, or whose command was killed."""
+    return CODES[_driver(config).resume()]
+
+
+def _asking(wish: str) -> Callable[[Params, argparse.Namespace], int]:
+    def run(config: Params, _: argparse.Namespace) -> int:
+        command.say(_driver(config).ask(wish))
+        return 0
+
+    return run
+
+
+def scale(config: Params, asked: argparse.Namespace) -> int:
+    """Have so many instances of the version that serves."""
+    from deploy import versions
+
+    fleet = _fleet(config)
+    stable = fleet.of(fleet.traffic().stable)
+    fleet.scale(versions.take(fleet.place, stable[0].tag), asked.many)
+    return 0
+
+
+def status(config: Params, _: argparse.Namespace) -> int:
+    """What is up, where requests go, and which rollout is under way."""
+    from deploy import status as shown
+
+    print(shown.text(_fleet(config)))
+    return 0
+
+
+def history(config: Params, _: argparse.Namespace) -> int:
+    """All rollouts, the newest first."""
+    from deploy import status as shown
+
+    print(shown.history(_fleet(config).journal.rollouts()))
+    return 0
+
+
+def _fleet(config: Params):  # type: ignore[no-untyped-def]
+    from deploy import journals
+    from deploy.fleet import Fleet
+    from deploy.place import Place
+
+    place = Place.of(os.environ)
+    return Fleet(place, journals.of(place), config.deploy)
+
+
+def _driver(config: Params):  # type: ignore[no-untyped-def]
+    from deploy.canary import Driver
+
+    return Driver(_fleet(config))
 
 
 def main(argv: list[str]) -> None:
     """Run one command."""
     parser = argparse.ArgumentParser(prog="python -m deploy", description="What happens to a Bento after it is built.")
+    parser.add_argument("--params", type=Path, default=PARAMS, help="configuration (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    lineage = commands.add_parser("lineage", help="print the chain from a Bento back to its data")
-    lineage.add_argument("bento", nargs="?", default="bentocast", help="tag (default: the newest bentocast)")
+    runs: dict[str, Callable[[Params, argparse.Namespace], int]] = {
+        "up": up,
+        "canary": canary,
+        "resume": resume,
+        "scale": scale,
+        "status": status,
+        "history": history,
+        "lineage": lineage,
+        "down": down,
+    }
+    made = {name: commands.add_parser(name, help=run.__doc__, description=run.__doc__) for name, run in runs.items()}
+    for wish, text in (
+        ("pause", "Hold the rollout that is under way where it is."),
+        ("promote", "Promote the candidate now, whatever the verdict."),
+        ("abort", "Roll the candidate back now."),
+    ):
+        runs[wish] = _asking(wish)
+        commands.add_parser(wish, help=text, description=text)
+    for name in ("up", "lineage"):
+        made[name].add_argument("bento", nargs="?", default="bentocast", help="tag (default: the newest bentocast)")
+    made["canary"].add_argument("bento", help="tag of the candidate")
+    made["canary"].epilog = made["resume"].epilog = EXIT_CODES
+    made["scale"].add_argument("many", type=_many, help="instances")
     asked = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(runs[asked.command](configuration.load(asked.params), asked))
 
-    from deploy import lineage as chain
 
-    for name, value in chain.of(asked.bento):
-        print(f"{name:14} {value}")
+def _many(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, wanted 1 or more")
+    return value
 
 
 if __name__ == "__main__":

@@ -1,0 +1,259 @@
+"""The fleet: all versions that are up, the router before them, and the one place where either is changed.
+
+Where requests go is written to the journal before the router is told, so whoever comes after a crash tells it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from data import command
+from data.atomic import replacing
+from data.deployment import Deploy
+from deploy import instances, keeper, versions
+from deploy.faults import RolloutError
+from deploy.instances import Instance
+from deploy.journal import Journal
+from deploy.place import Place
+from deploy.router import envoy
+from deploy.router.router import Router, Settings
+from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
+from deploy.versions import Version
+
+ROUTER = "router"
+#: How long requests under way get before their instance is asked to end.
+DRAIN_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Where requests go, as the journal keeps it.
+
+    Attributes:
+        revision: rises with each change.
+        stable: name of the version that serves.
+        weights: parts of `WHOLE`, by version.
+        mirror: of requests, to a version that is tried.
+        choices: by header.
+        sticky: header by whose value users stay with a version.
+    """
+
+    revision: int
+    stable: str
+    weights: dict[str, int]
+    mirror: Mirror | None = None
+    choices: tuple[Choice, ...] = ()
+    sticky: str | None = None
+
+    @classmethod
+    def read(cls, state: dict[str, Any]) -> Traffic:
+        """From the journal."""
+        mirror = state["mirror"]
+        return cls(
+            state["revision"],
+            state["stable"],
+            dict(state["weights"]),
+            Mirror(**mirror) if mirror else None,
+            tuple(Choice(**choice) for choice in state["choices"]),
+            state["sticky"],
+        )
+
+    def written(self) -> dict[str, Any]:
+        """For the journal."""
+        return {
+            "revision": self.revision,
+            "stable": self.stable,
+            "weights": self.weights,
+            "mirror": vars(self.mirror) if self.mirror else None,
+            "choices": [vars(choice) for choice in self.choices],
+            "sticky": self.sticky,
+        }
+
+
+class Fleet:
+    """A deployment that is up, or can be brought up.
+
+    Args:
+        place: where it is kept.
+        journal: of it.
+        plan: how it is set up.
+        say: tells a person what goes on.
+    """
+
+    def __init__(self, place: Place, journal: Journal, plan: Deploy, say: Callable[[str], None] = command.say) -> None:
+        self.place = place
+        self.journal = journal
+        self.plan = plan
+        self.say = say
+        set_up = plan.router
+        limits = envoy.Limits(connections=set_up.connections, requests=set_up.requests, pending=set_up.requests)
+        self.router = Router(
+            place.router,
+            Settings(set_up.host, set_up.port, set_up.admin_ports, set_up.threads, limits, set_up.access_log),
+        )
+
+    @property
+    def address(self) -> str:
+        """Where users find the service."""
+        return f"http://{self.plan.router.host}:{self.plan.router.port}"
+
+    def traffic(self) -> Traffic:
+        """Where requests go.
+
+        Raises:
+            RolloutError: nothing is up.
+        """
+        state = self.journal.state()
+        if not state:
+            raise RolloutError("nothing is up: bring a Bento up with `python -m deploy up <bento>`")
+        return Traffic.read(state)
+
+    def up(self, tag: str) -> None:
+        """Serve a Bento behind the router; does what is left to do if it was begun before.
+
+        Raises:
+            RolloutError: another Bento serves, or this one does not get ready.
+        """
+        version = versions.take(self.place, tag)
+        state = self.journal.state()
+        if state and state["stable"] != version.name:
+            raise RolloutError(
+                f"{state['stable']} serves here already: bring {tag} out with `python -m deploy canary {tag}`, or end the "
+                "deployment with `python -m deploy down`"
+            )
+        self._write_environment()
+        keeper.ensure(self.place)
+        up = self.bring(version, self.plan.instances)
+        traffic = Traffic.read(state) if state else Traffic(1, version.name, {version.name: WHOLE})
+        try:
+            self.router.write(self._routing(traffic), traffic.revision)
+        except BaseException:
+            if not state:
+                self._drop(up)
+            raise
+        self.journal.put_state(traffic.written())
+        for port in self.plan.router.admin_ports:
+            name = f"{ROUTER}-{port}"
+            if not any(one.name == name and one.wanted and not one.fault for one in self.journal.processes()):
+                self.journal.want(name, self._about_router(port))
+        self.router.wait_until_up(self._fault)
+
+    def down(self) -> None:
+        """End everything: the router first, which lets requests under way be answered, then the instances."""
+        known = self.journal.processes()
+        for admin in self.router.admins.values():
+            if admin.is_up():
+                admin.drain()
+        for one in known:
+            if one.about["kind"] == instances.KIND:
+                for port in one.about["ports"]:
+                    self.router.wait_until_drained(port, DRAIN_SECONDS)
+        for one in known:
+            self.journal.unwant(one.name)
+        if known:
+            keeper.ensure(self.place)
+            keeper.wait_until_gone(self.journal, {one.name for one in known})
+        keeper.end(self.place)
+        self.journal.put_state({})
+
+    def bring(self, version: Version, many: int) -> list[Instance]:
+        """Have so many instances of a version, or more; all are ready.
+
+        Raises:
+            InstanceError: one does not get ready; those that came are taken away again.
+        """
+        there = self.of(version.name)
+        new = instances.add(self.place, self.journal, version, max(0, many - len(there)))
+        try:
+            instances.wait_until_ready(self.place, self.journal, [*there, *new], self.say)
+        except BaseException:
+            self._drop(new)
+            raise
+        return [*there, *new]
+
+    def of(self, version: str) -> list[Instance]:
+        """Instances of a version."""
+        return [one for one in instances.known(self.journal) if one.version == version]
+
+    def move(self, **changes: Any) -> Traffic:
+        """Change where requests go: journal first, then the router.
+
+        Args:
+            changes: fields of `Traffic`.
+
+        Raises:
+            RouterError: the router does not take it; it and the journal stay as they were.
+        """
+        before = self.traffic()
+        after = replace(before, revision=before.revision + 1, **changes)
+        self.journal.put_state(after.written())
+        try:
+            self.router.apply(self._routing(after), after.revision)
+        except BaseException:
+            self.journal.put_state(replace(before, revision=after.revision).written())
+            raise
+        return after
+
+    def again(self) -> None:
+        """Tell the router once more where requests go: after a crash, or when instances came or went."""
+        self.move()
+
+    def scale(self, version: Version, many: int) -> None:
+        """Have so many instances of a version; new ones get requests once they are ready, old ones end when idle."""
+        self.bring(version, many)
+        too_many = self.of(version.name)[many:]
+        self._take_away(too_many)
+
+    def retire(self, version: str) -> None:
+        """End all instances of a version that gets no requests any more."""
+        self._take_away(self.of(version))
+
+    def _take_away(self, going: list[Instance]) -> None:
+        """Out of the router, then wait for what is under way, then end."""
+        gone = {one.name for one in going}
+        traffic = self.traffic()
+        after = replace(traffic, revision=traffic.revision + 1)
+        self.journal.put_state(after.written())
+        self.router.apply(self._routing(after, gone), after.revision)
+        for one in going:
+            for port in (one.endpoint.http, one.endpoint.grpc):
+                self.router.wait_until_drained(port, DRAIN_SECONDS)
+        self._drop(going)
+
+    def _drop(self, going: list[Instance]) -> None:
+        for one in going:
+            self.journal.unwant(one.name)
+
+    def _routing(self, traffic: Traffic, without: set[str] | None = None) -> Routing:
+        endpoints: dict[str, tuple[Endpoint, ...]] = {}
+        for one in instances.known(self.journal):
+            if one.name not in (without or set()) and not one.fault:
+                endpoints[one.version] = (*endpoints.get(one.version, ()), one.endpoint)
+        try:
+            return Routing(endpoints, traffic.weights, traffic.mirror, traffic.choices, traffic.sticky)
+        except ValueError as err:
+            raise RolloutError(str(err)) from err
+
+    def _fault(self, admin_port: int) -> str:
+        return next((one.fault for one in self.journal.processes() if one.name == f"{ROUTER}-{admin_port}"), "")
+
+    def _about_router(self, admin_port: int) -> dict[str, Any]:
+        return {
+            "kind": ROUTER,
+            "ports": [admin_port],
+            "arguments": self.router.command(admin_port),
+            "folder": str(self.place.router),
+            "environment": {},
+        }
+
+    def _write_environment(self) -> None:
+        """Keep the settings that instances get, so that one that is started again next week gets the same."""
+        settings = {key: value for key, value in os.environ.items() if key.startswith("BENTOCAST_")}
+        settings.setdefault("BENTOCAST_RECORD_URL", f"sqlite:///{self.place.folder / 'record.db'}")
+        with replacing(self.place.environment) as scratch:
+            scratch.touch(mode=0o600)
+            scratch.write_text(json.dumps(settings), encoding="utf-8")

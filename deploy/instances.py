@@ -1,0 +1,177 @@
+"""Instances: `bentoml serve` processes of one version, each with a BENTOML_HOME and ports of its own."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import sys
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.faults import InstanceError
+from deploy.journal import Journal, Process
+from deploy.place import Place
+from deploy.router.routing import Endpoint
+from deploy.versions import Version
+
+READY = "/readyz"
+READY_SECONDS = 120.0
+POLL_SECONDS = 0.05
+#: Ports that instances get: below those that systems give to clients.
+FIRST_PORT, LAST_PORT = 21_000, 28_999
+KIND = "instance"
+LOG_LINES = 20
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance, as the journal knows it.
+
+    Attributes:
+        name: of its process.
+        version: name.
+        tag: of its Bento.
+        endpoint: where it listens.
+        fault: why it is not there, or nothing.
+    """
+
+    name: str
+    version: str
+    tag: str
+    endpoint: Endpoint
+    fault: str = ""
+
+
+def known(journal: Journal) -> list[Instance]:
+    """All instances that are wanted."""
+    return [_of(one) for one in journal.processes() if one.wanted and one.about["kind"] == KIND]
+
+
+def add(place: Place, journal: Journal, version: Version, many: int) -> list[Instance]:
+    """Ask for more instances of a version; they are not ready yet.
+
+    Args:
+        place: the deployment.
+        journal: of it.
+        version: which.
+        many: how many.
+    """
+    made = []
+    for _ in range(many):
+        processes = journal.processes()
+        numbers = [int(one.name.rpartition("-")[2]) for one in processes if one.about["kind"] == KIND]
+        name = f"{version.name}-{max(numbers, default=0) + 1}"
+        port = free_port({port for one in processes for port in one.about.get("ports", ())})
+        home = place.instances / name
+        _make_home(home, version)
+        journal.want(name, _about(version, home, port))
+        made.append(Instance(name, version.name, version.tag, Endpoint(port, port + 1)))
+    return made
+
+
+def wait_until_ready(
+    place: Place, journal: Journal, instances: Collection[Instance], say: Callable[[str], None]
+) -> None:
+    """Wait until each instance answers that it is ready.
+
+    Raises:
+        InstanceError: one does not get ready; with the end of its log.
+    """
+    late = time.monotonic() + READY_SECONDS
+    waiting = {instance.name: instance for instance in instances}
+    told = time.monotonic()
+    while waiting:
+        faults = {one.name: one.fault for one in journal.processes() if one.name in waiting}
+        for name, instance in list(waiting.items()):
+            if name not in faults:
+                raise InstanceError(f"{name} was taken away while it started")
+            if faults[name]:
+                raise InstanceError(
+                    f"{name} ({instance.tag}) does not stay up: it {faults[name]}; {_tail(place, name)}"
+                )
+            if is_ready(instance.endpoint):
+                del waiting[name]
+        if waiting and time.monotonic() > late:
+            name, instance = next(iter(waiting.items()))
+            raise InstanceError(
+                f"{name} ({instance.tag}) was not ready after {READY_SECONDS:.0f} s; {_tail(place, name)}"
+            )
+        if waiting and time.monotonic() - told > 2:
+            told = time.monotonic()
+            say(f"waiting for {', '.join(waiting)}")
+        time.sleep(POLL_SECONDS if waiting else 0)
+
+
+def is_ready(endpoint: Endpoint) -> bool:
+    """Whether an instance says that it can answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", endpoint.http, timeout=2)
+    try:
+        connection.request("GET", READY)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def free_port(used: Collection[int]) -> int:
+    """The first of two ports in a row on which nothing listens, and which no other instance has.
+
+    Raises:
+        InstanceError: there are none.
+    """
+    for port in range(FIRST_PORT, LAST_PORT, 2):
+        if port not in used and port + 1 not in used and _is_free(port) and _is_free(port + 1):
+            return port
+    raise InstanceError(f"no two free ports in a row from {FIRST_PORT} to {LAST_PORT}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _make_home(home: Path, version: Version) -> None:
+    """A store of its own in which both folders are the version's: BentoML keeps metrics of a server in its home."""
+    home.mkdir(parents=True, exist_ok=True)
+    for name in ("bentos", "models"):
+        link = home / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(version.store / name)
+
+
+def _about(version: Version, home: Path, port: int) -> dict[str, Any]:
+    program = str(Path(sys.executable).with_name("bentoml"))
+    return {
+        "kind": KIND,
+        "version": version.name,
+        "tag": version.tag,
+        "ports": [port, port + 1],
+        "arguments": [program, "serve", version.tag, "--host", "127.0.0.1", "--port", str(port)],
+        "folder": str(home),
+        "environment": {
+            "BENTOML_HOME": str(home),
+            "BENTOML_DO_NOT_TRACK": "True",
+            "BENTOCAST_PORT": str(port),
+            "BENTOCAST_GRPC_PORT": str(port + 1),
+        },
+    }
+
+
+def _of(process: Process) -> Instance:
+    about = process.about
+    return Instance(process.name, about["version"], about["tag"], Endpoint(*about["ports"]), process.fault)
+
+
+def _tail(place: Place, name: str) -> str:
+    log = place.logs / f"{name}.log"
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
+    return "\n".join((f"the end of {log}:", *lines))

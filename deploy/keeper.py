@@ -1,0 +1,189 @@
+"""The keeper: a process of its own that keeps the router and the instances running, whoever started them.
+
+It does what the journal wants: starts what is missing, starts again what died (with a limit), ends what is not wanted
+any more. It finds its processes again by what the journal knows of them, so it may be killed and started anew
+while they go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from data import command
+from data.errors import BentocastError
+from deploy import journals, processes
+from deploy.faults import BusyError, InstanceError
+from deploy.journal import Journal, Process
+from deploy.place import Place
+
+LOCK = "keeper"
+LOOK_SECONDS = 0.1
+#: A process that was started so often within so long is given up.
+STARTS, WITHIN_SECONDS = 5, 60.0
+#: A process that is asked to end gets so long.
+END_SECONDS = 30.0
+#: How long a command waits for the keeper that it started.
+UP_SECONDS = 10.0
+
+
+def ensure(place: Place) -> None:
+    """Start the keeper of a deployment if it does not run."""
+    if place.is_held(LOCK):
+        return
+    processes.start(
+        [sys.executable, "-m", "deploy.keeper", str(place.folder)],
+        Path(__file__).parents[1],
+        os.environ,
+        place.logs / "keeper.log",
+        f"{place.folder}:keeper",
+    )
+    late = time.monotonic() + UP_SECONDS
+    while not place.is_held(LOCK):
+        if time.monotonic() > late:
+            raise BusyError(f"the keeper does not start: see {place.logs / 'keeper.log'}")
+        time.sleep(processes.POLL_SECONDS)
+
+
+def end(place: Place) -> None:
+    """End the keeper of a deployment; what it keeps goes on."""
+    running = processes.marked(f"{place.folder}:keeper")
+    processes.send(signal.SIGTERM, running)
+    processes.wait(running, UP_SECONDS)
+
+
+def wait_until_gone(journal: Journal, names: set[str]) -> None:
+    """Wait until the keeper has ended some processes."""
+    late = time.monotonic() + 2 * END_SECONDS
+    while left := {one.name for one in journal.processes()} & names:
+        if time.monotonic() > late:
+            raise InstanceError(f"{', '.join(sorted(left))} did not end within {2 * END_SECONDS:.0f} s")
+        time.sleep(processes.POLL_SECONDS)
+
+
+def may_start(starts: list[float], now: float) -> bool:
+    """Whether a process may be started (again): not if it was so often by now.
+
+    Args:
+        starts: when it was started, seconds since 1970.
+        now: seconds since 1970.
+    """
+    return sum(now - WITHIN_SECONDS < moment <= now for moment in starts) < STARTS
+
+
+@dataclass
+class Keeper:
+    """Looks after the processes of one deployment.
+
+    Attributes:
+        place: the deployment.
+        journal: of it.
+        children: those that this keeper started, so that they leave no zombies.
+        ending: when a process was asked to end, on the monotonic clock.
+    """
+
+    place: Place
+    journal: Journal
+    children: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    ending: dict[str, float] = field(default_factory=dict)
+
+    def look(self) -> int:
+        """Look after each process once; how many are known."""
+        for pid, child in list(self.children.items()):
+            if child.poll() is not None:
+                del self.children[pid]
+        known = self.journal.processes()
+        for process in known:
+            running = processes.alive(process.pid, process.made)
+            if process.wanted and not running and not process.fault:
+                self._start(process)
+            elif not process.wanted:
+                self._end(process, running)
+        return len(known)
+
+    def _start(self, process: Process) -> None:
+        now = time.time()
+        if not may_start(list(process.starts), now):
+            fault = f"ended {STARTS} times within {WITHIN_SECONDS:.0f} s"
+            command.say(f"{process.name}: given up, it {fault}")
+            self.journal.given_up(process.name, fault)
+            return
+        mark = self._mark(process)
+        left = processes.marked(mark)  # a worker that outlived its parent, or what was started and not noted
+        if left:
+            processes.send(signal.SIGKILL, left)
+            processes.wait(left, END_SECONDS)
+        starts = [*process.starts, now][-STARTS:]
+        self.journal.started(process.name, starts, None, None)
+        about = process.about
+        child = processes.start(
+            about["arguments"],
+            Path(about["folder"]),
+            {**self._environment(), **about["environment"]},
+            self.place.logs / f"{process.name}.log",
+            mark,
+        )
+        self.children[child.pid] = child
+        self.journal.started(process.name, starts, child.pid, processes.made(child.pid))
+        command.say(
+            f"{process.name}: started, pid {child.pid}" + (f" (start {len(starts)})" if len(starts) > 1 else "")
+        )
+
+    def _end(self, process: Process, running: psutil.Process | None) -> None:
+        if process.name not in self.ending:
+            self.ending[process.name] = time.monotonic()
+            if running:
+                processes.send(signal.SIGTERM, [running])
+            return
+        late = time.monotonic() - self.ending[process.name] > END_SECONDS
+        if running and not late:
+            return
+        left = processes.marked(self._mark(process))
+        processes.send(signal.SIGKILL, left)
+        processes.wait(left, END_SECONDS)
+        del self.ending[process.name]
+        self.journal.forget(process.name)
+        command.say(f"{process.name}: ended" + (", killed" if running else ""))
+
+    def _mark(self, process: Process) -> str:
+        return f"{self.place.folder}:{process.name}"
+
+    def _environment(self) -> dict[str, str]:
+        """Of this process, with the settings that the deployment was brought up with."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("BENTOCAST_", "DEPLOY_"))}
+        with contextlib.suppress(FileNotFoundError):
+            settings: dict[str, Any] = json.loads(self.place.environment.read_text())
+            kept |= settings
+        return kept
+
+
+def run(place: Place) -> None:
+    """Keep until there is nothing left to keep, or SIGTERM; what is kept goes on."""
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    with place.held(LOCK, f"another keeper keeps {place.folder}"):
+        keeper = Keeper(place, journals.of(place))
+        command.say(f"keeper of {place.folder}: pid {os.getpid()}")
+        while not over.is_set():
+            try:
+                keeper.look()
+            except BentocastError as err:  # the journal is away: what runs goes on
+                command.say(f"{err.message}; trying again")
+                over.wait(1.0)
+            over.wait(LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    command.run(lambda argv: run(Place(Path(argv[0]))), sys.argv[1:])

@@ -1,0 +1,94 @@
+"""Where a deployment keeps what it needs: one folder, `.deploy` unless DEPLOY_HOME says otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from deploy.faults import BusyError
+
+HOME = "DEPLOY_HOME"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder of a deployment.
+
+    Attributes:
+        folder: absolute.
+    """
+
+    folder: Path
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Place:
+        """What the environment says."""
+        return cls(Path(environ.get(HOME) or ".deploy").resolve())
+
+    @property
+    def journal(self) -> Path:
+        """File of the journal, unless it is kept elsewhere."""
+        return self.folder / "journal.db"
+
+    @property
+    def router(self) -> Path:
+        """Folder of the router's configuration."""
+        return self.folder / "router"
+
+    @property
+    def versions(self) -> Path:
+        """Folder with a copy of each version's Bento and models."""
+        return self.folder / "versions"
+
+    @property
+    def instances(self) -> Path:
+        """Folder with a BENTOML_HOME for each instance."""
+        return self.folder / "instances"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of what processes print."""
+        return self.folder / "logs"
+
+    @property
+    def environment(self) -> Path:
+        """File of the settings (`BENTOCAST_...`) that instances are started with; only its owner may read it."""
+        return self.folder / "environment.json"
+
+    @property
+    def reports(self) -> Path:
+        """Folder with a page for each rollout."""
+        return self.folder / "reports"
+
+    @contextlib.contextmanager
+    def held(self, name: str, otherwise: str) -> Iterator[None]:
+        """Hold a lock; it goes with the process that holds it, however that ends.
+
+        Raises:
+            BusyError: another process holds it; with the text `otherwise`.
+        """
+        with self._lock(name) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as err:
+                raise BusyError(otherwise) from err
+            yield
+
+    def is_held(self, name: str) -> bool:
+        """Whether another process holds a lock."""
+        with self._lock(name) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    def _lock(self, name: str) -> IO[str]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.fdopen(descriptor, "w")

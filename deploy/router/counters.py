@@ -1,0 +1,82 @@
+"""What a router has counted so far, read from its statistics (Prometheus' text format), by version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.router.routing import PROTOCOLS, cluster
+
+#: gRPC's statuses that are the service's fault, as HTTP's 5xx are; all others are answers, or the client's fault.
+FAULTS = {"2", "4", "8", "12", "13", "14", "15"}
+_REQUESTS = "envoy_cluster_upstream_rq_completed"
+_BY_CLASS = "envoy_cluster_upstream_rq_xx"
+_TIMES = "envoy_cluster_upstream_rq_time"
+_GRPC = "envoy_cluster_grpc_"
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Of one version, since its router started.
+
+    Attributes:
+        requests: that were answered.
+        errors: of these, answered by a fault of the service: 5xx, or a gRPC status in `FAULTS`.
+        within: requests by bucket edge in seconds that took no longer.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    within: Mapping[float, int] = field(default_factory=dict)
+
+    def over(self) -> dict[float, int]:
+        """Requests that took longer than each edge, of those whose time was counted."""
+        timed = self.within.get(float("inf"), 0)
+        return {edge: timed - count for edge, count in self.within.items() if edge != float("inf")}
+
+    def __add__(self, other: Counters) -> Counters:
+        """Of two routers, or two clusters, together."""
+        edges = self.within.keys() | other.within.keys()
+        within = {edge: self.within.get(edge, 0) + other.within.get(edge, 0) for edge in sorted(edges)}
+        return Counters(self.requests + other.requests, self.errors + other.errors, within)
+
+    def since(self, earlier: Counters) -> Counters:
+        """What came after an earlier reading; all of it, if the router was started anew in between."""
+        if self.requests < earlier.requests or self.errors < earlier.errors:
+            return self
+        within = {edge: max(0, count - earlier.within.get(edge, 0)) for edge, count in self.within.items()}
+        return Counters(self.requests - earlier.requests, self.errors - earlier.errors, within)
+
+
+def read(text: str, versions: Iterable[str], *, mirrored: bool = False) -> dict[str, Counters]:
+    """Counters of some versions; zeros for one that the router has not counted yet.
+
+    Args:
+        text: of `/stats/prometheus`.
+        versions: which.
+        mirrored: of copies of requests, instead of requests.
+    """
+    owners = {cluster(version, protocol, mirrored=mirrored): version for version in versions for protocol in PROTOCOLS}
+    requests = dict.fromkeys(owners, 0)
+    errors = dict.fromkeys(owners, 0)
+    within: dict[str, dict[float, int]] = {name: {} for name in owners}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = sample.labels.get("envoy_cluster_name", "")
+            if name not in owners:
+                continue
+            value = int(sample.value)
+            if sample.name == _REQUESTS:
+                requests[name] += value
+            elif sample.name == _BY_CLASS and sample.labels["envoy_response_code_class"] == "5":
+                errors[name] += value
+            elif sample.name == f"{_TIMES}_bucket":
+                within[name][float(sample.labels["le"]) / 1e3] = value
+            elif sample.name.removeprefix(_GRPC) in FAULTS:
+                errors[name] += value
+    found = {version: Counters() for version in owners.values()}
+    for name, version in owners.items():
+        found[version] += Counters(requests[name], errors[name], within[name])
+    return found

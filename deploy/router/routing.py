@@ -1,0 +1,107 @@
+"""Which requests go to which version: the one value that all of the router's configuration is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+#: Weights are parts of this many.
+WHOLE = 10_000
+
+#: What an instance speaks; each has clusters, counters and health checks of its own.
+Protocol = Literal["http", "grpc"]
+PROTOCOLS: tuple[Protocol, ...] = ("http", "grpc")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where one instance listens on this machine.
+
+    Attributes:
+        http: port.
+        grpc: port.
+    """
+
+    http: int
+    grpc: int
+
+    def port(self, protocol: Protocol) -> int:
+        """Port of a protocol."""
+        return self.http if protocol == "http" else self.grpc
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Requests that a version gets a copy of, which nobody sees its answers to.
+
+    Attributes:
+        version: which.
+        share: of all requests, above 0, at most 1.
+    """
+
+    version: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Requests that go to one version because of a header, whatever the weights.
+
+    Attributes:
+        header: name, in small letters.
+        value: of it.
+        version: which.
+    """
+
+    header: str
+    value: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Where requests go.
+
+    Attributes:
+        endpoints: instances of each version that is up, by version.
+        weights: parts of `WHOLE` by version, the one that takes over last; a version without a weight gets no request
+            but mirrored and chosen ones.
+        mirror: a version that gets copies.
+        choices: by header, first match first.
+        sticky: header whose value decides which version answers, so that a user stays with one.
+    """
+
+    endpoints: dict[str, tuple[Endpoint, ...]]
+    weights: dict[str, int]
+    mirror: Mirror | None = None
+    choices: tuple[Choice, ...] = ()
+    sticky: str | None = None
+    #: Seconds after which a request is given up.
+    timeout_seconds: float = field(default=35.0)
+
+    def __post_init__(self) -> None:
+        """Refuse what Envoy would answer with 503.
+
+        Raises:
+            ValueError: weights that do not add up, or a version that is not up.
+        """
+        if sum(self.weights.values()) != WHOLE or min(self.weights.values(), default=-1) < 0:
+            raise ValueError(f"got weights {self.weights}, wanted parts of {WHOLE} that add up to it")
+        named = {version for version, weight in self.weights.items() if weight}
+        named |= {choice.version for choice in self.choices}
+        if self.mirror:
+            named.add(self.mirror.version)
+            if not 0 < self.mirror.share <= 1:
+                raise ValueError(f"got a mirrored share of {self.mirror.share:g}, wanted one above 0, at most 1")
+        down = sorted(version for version in named if not self.endpoints.get(version))
+        if down:
+            raise ValueError(f"{', '.join(down)} would get requests, but has no instance")
+
+    def share(self, version: str) -> float:
+        """Share of requests that a version gets by weight."""
+        return self.weights.get(version, 0) / WHOLE
+
+
+def cluster(version: str, protocol: Protocol, *, mirrored: bool = False) -> str:
+    """Name of a version's cluster in Envoy: by it traffic is counted, mirrored requests apart from the others."""
+    return f"{version}-{protocol}" + ("-mirrored" if mirrored else "")

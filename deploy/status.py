@@ -1,0 +1,61 @@
+"""What is up and what went on, for people."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+from deploy import instances
+from deploy.fleet import Fleet
+from deploy.journal import Rollout
+from deploy.router.routing import WHOLE
+
+
+def text(fleet: Fleet) -> str:
+    """Versions with their weights and instances, and the rollout that is under way."""
+    state = fleet.journal.state()
+    if not state:
+        return "nothing is up"
+    traffic = fleet.traffic()
+    lines = [f"{fleet.address}  (revision {traffic.revision})"]
+    known = instances.known(fleet.journal)
+    for version in sorted({one.version for one in known}, key=lambda name: (name != traffic.stable, name)):
+        share = traffic.weights.get(version, 0) / WHOLE
+        mirrored = (
+            f", copies of {traffic.mirror.share:.0%}" if traffic.mirror and traffic.mirror.version == version else ""
+        )
+        lines.append(
+            f"  {version}: {share:.1%} of requests{mirrored}" + (" (stable)" if version == traffic.stable else "")
+        )
+        lines += [
+            f"    {one.name} on {one.endpoint.http} and {one.endpoint.grpc}: {_how(one)}"
+            for one in known
+            if one.version == version
+        ]
+    under_way = fleet.journal.under_way()
+    if under_way:
+        lines.append(
+            f"{under_way.strategy} {under_way.id} of {under_way.candidate}: {under_way.state} {under_way.reason}".rstrip()
+        )
+    return "\n".join(lines)
+
+
+def history(rollouts: Sequence[Rollout]) -> str:
+    """A line a rollout, the newest first."""
+    if not rollouts:
+        return "no rollouts yet"
+    return "\n".join(
+        f"{one.id:>4}  {_time(one.began)}  {one.strategy:10}  {one.stable} -> {one.candidate}  {one.state}"
+        + (f": {one.reason}" if one.reason else "")
+        for one in rollouts
+    )
+
+
+def _how(one: instances.Instance) -> str:
+    if one.fault:
+        return f"given up, it {one.fault}"
+    return "ready" if instances.is_ready(one.endpoint) else "not ready"
+
+
+def _time(moment: float) -> str:
+    return dt.datetime.fromtimestamp(moment, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")

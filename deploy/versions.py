@@ -1,0 +1,78 @@
+"""Versions: copies of Bentos with their models in the deployment's folder, so that one can come back at any time.
+
+A Bento that serves must not depend on BentoML's store, where anybody may delete it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.atomic import replacing
+from data.errors import RegistryError
+from deploy.place import Place
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the service.
+
+    Attributes:
+        name: by which the router knows it.
+        tag: of the Bento.
+        store: a BentoML store that holds it and its models.
+    """
+
+    name: str
+    tag: str
+    store: Path
+
+
+def take(place: Place, tag: str) -> Version:
+    """Copy a Bento and its models from BentoML's store, unless that was done before.
+
+    Args:
+        place: the deployment.
+        tag: `name:version`, or `name` for the newest.
+
+    Raises:
+        RegistryError: neither the store nor the deployment holds such a Bento, or it lacks a model.
+    """
+    import bentoml
+
+    try:
+        bento = bentoml.bentos.get(tag)
+        models = [bentoml.models.get(model.tag) for model in bento.info.all_models]
+    except (bentoml.exceptions.BentoMLException, ValueError) as err:
+        kept = find(place, tag)
+        if kept:
+            return kept
+        raise RegistryError(
+            f"BentoML's store holds no whole Bento {tag!r} ({str(err).strip()}): see them with `bentoml list`"
+        ) from err
+    found = _version(place, str(bento.tag))
+    if not found.store.is_dir():
+        with replacing(found.store) as store:
+            shutil.copytree(bento.path, store / "bentos" / bento.tag.name / str(bento.tag.version))
+            for model in models:
+                shutil.copytree(model.path, store / "models" / model.tag.name / str(model.tag.version))
+    return found
+
+
+def find(place: Place, tag: str) -> Version | None:
+    """A version that was taken before, by its whole tag."""
+    if tag.count(":") != 1:
+        return None
+    found = _version(place, tag)
+    return found if found.store.is_dir() else None
+
+
+def _version(place: Place, tag: str) -> Version:
+    name = tag.partition(":")[2].lower().replace(".", "-").replace("_", "-")
+    if not _NAME.fullmatch(name):
+        raise RegistryError(f"Bento {tag!r}: got a version that cannot name a cluster, wanted letters, digits and -")
+    return Version(name, tag, place.versions / name)
