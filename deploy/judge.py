@@ -1,0 +1,254 @@
+"""The judge of a rollout: what was counted of canary and stable version, into a verdict that may be asked for any time.
+
+It takes counters and gives a verdict, without a clock and without a network. A canary that is within all that is
+tolerated fails with a chance of at most `alpha` over the whole rollout, however often it is looked at; each check has its
+part of that. A pass needs every check, so each has the whole of `beta` (an intersection-union test: Berger 1982,
+"Multiparameter hypothesis testing and acceptance sampling").
+
+Evidence comes and goes, and what once was enough stays enough: whoever asks stops at the first FAIL or ERROR. Asking on
+and waiting for a better verdict gives the guarantee away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data.rollout import STEP, Judgement, PairLimits
+from data.verdict import Check, Outcome, Verdict
+from deploy import counts, evidence
+from deploy.counts import Pairs, Phase, Split
+from deploy.evidence import Events
+
+#: Evidence beyond this is not written out.
+UNWRITTEN = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What speaks for harm and against it: logarithms of e-values, and claims that they are evidence of."""
+
+    harm: float
+    harmless: float
+    claims: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How much was seen, and what is the least for a pass."""
+
+    seen: int
+    fewest: int
+    unit: str
+
+
+def judge(
+    phases: Sequence[Phase],
+    edges: Sequence[float],
+    judgement: Judgement,
+    *,
+    answers: Pairs | None = None,
+    accuracy: Pairs | None = None,
+) -> Verdict:
+    """Whether a canary is as good as the stable version.
+
+    Args:
+        phases: one for each weight so far, in order.
+        edges: in seconds, at which latencies are compared, chosen before they were counted (`deploy.counts.edges`).
+        judgement: limits and error rates.
+        answers: to the same mirrored requests, worse where they differ; None if nothing is mirrored.
+        accuracy: of forecasts of the same target, worse where the canary's absolute error is the larger one; None if no
+            actual values are expected.
+
+    Returns:
+        A check a figure. It fails on evidence of harm, passes on evidence against it from enough requests or pairs, and
+        is inconclusive otherwise. Requests that were not split as configured are an error, since that makes all
+        else wrong. `numbers` has log_harm and log_harmless with their limits, and the counts.
+
+    Raises:
+        ValueError: counts that cannot be (`deploy.counts.check`), or edges without `excluded_steps` above them.
+    """
+    counts.check(phases, edges)
+    checks = [_split(phases, judgement), _errors(phases, judgement), _slowness(phases, edges, judgement)]
+    if answers is not None:
+        checks.append(_pairs("answers", "differ", answers, judgement.answers, judgement))
+    if accuracy is not None:
+        checks.append(_pairs("accuracy", "are worse", accuracy, judgement.accuracy, judgement))
+    return Verdict.of(checks)
+
+
+def limit(judgement: Judgement, part: str) -> float:
+    """The logarithm of the evidence that a check fails at: 1 / (alpha x its part)."""
+    return -math.log(judgement.alpha * float(getattr(judgement.parts, part)))
+
+
+def compared(one: Phase, edge: float, steps: int) -> Split:
+    """The canary's requests over the edge some steps above, with the stable version's over the edge itself.
+
+    If the canary takes at most `STEP**steps` times as long, in distribution, its requests are over the higher edge no
+    more often than the stable version's are over the lower.
+
+    Raises:
+        ValueError: there is no such edge.
+    """
+    grid = sorted(one.over)
+    above = grid.index(edge) + steps
+    if above >= len(grid):
+        raise ValueError(f"got {grid[-1]:g} s as the last edge, wanted {steps} steps of {STEP:g} above {edge:g} s")
+    return Split(one.over[grid[above]].canary, one.over[edge].stable)
+
+
+def _split(phases: Sequence[Phase], judgement: Judgement) -> Check:
+    """Whether requests were split as configured. Users who stick to a version, counted by requests, are not."""
+    name = "split"
+    canary, stable = _total([one.requests for one in phases])
+    asked = canary + stable
+    if not asked:
+        return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=f"{name}: no requests")
+    harm = sum(float(evidence.share_differs(*one.requests, one.weight)) for one in phases)
+    most = limit(judgement, "split")
+    wanted = sum(one.weight * sum(one.requests) for one in phases)
+    text = (
+        f"{name}: {canary:,} of {asked:,} requests went to the canary, {wanted:,.0f} should have; "
+        f"evidence of another split {_shown(harm)} of {_shown(most)} needed"
+    )
+    off = harm >= most
+    if off:
+        text += ", so no other figure can be trusted"
+    numbers = {"canary": canary, "stable": stable, "wanted": wanted, "log_harm": harm, "log_harm_limit": most}
+    return Check(name=name, outcome=Outcome.ERROR if off else Outcome.PASS, text=text, numbers=numbers)
+
+
+def _errors(phases: Sequence[Phase], judgement: Judgement) -> Check:
+    """Whether the canary fails more often. It passes if its rate is near enough to the stable version's, or low.
+
+    That is one e-value, the mean of two: a canary to be kept out has both a high ratio and a high share.
+    """
+    limits = judgement.errors
+    asked, bad = _total([one.requests for one in phases]), _total([one.errors for one in phases])
+    events = [Events(one.weight, *one.errors) for one in phases]
+    low = evidence.share_above(asked.canary - bad.canary, bad.canary, 1 - limits.share)
+    scale = Scale(
+        harm=float(evidence.rate_above(events, limits.tolerated)),
+        harmless=float(evidence.mean([evidence.rate_below(events, limits.excluded), low])),
+        claims=(
+            "they are more "
+            + ("frequent" if limits.tolerated == 1 else f"than {limits.tolerated:g} times as frequent"),
+            f"they are less than {limits.excluded:g} times as frequent or below {_percent(limits.share)}",
+        ),
+    )
+    sample = Sample(asked.canary, judgement.requests, "requests")
+    return _check("errors", _against(bad, asked), scale, sample, judgement, _numbers(bad, asked))
+
+
+def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgement) -> Check:
+    """Whether the canary takes longer: harm by the mean over edges, its absence at every edge."""
+    name, limits = "slowness", judgement.slowness
+    timed = [one for one in phases if one.over]
+    asked = _total([one.requests for one in timed])
+    if not edges:
+        text = f"{name}: no edges to compare latencies at, since the stable version had no traffic before the canary"
+        return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text)
+    tolerated = {edge: _events(timed, edge, limits.tolerated_steps) for edge in edges}
+    excluded = {edge: _events(timed, edge, limits.excluded_steps) for edge in edges}
+    harm = {edge: float(evidence.rate_above(events, 1.0)) for edge, events in tolerated.items()}
+    harmless = {edge: float(evidence.rate_below(events, 1.0)) for edge, events in excluded.items()}
+    scale = Scale(
+        harm=float(evidence.mean(list(harm.values()))),
+        harmless=min(harmless.values()),
+        claims=(
+            f"it is more than {_percent(STEP**limits.tolerated_steps - 1)} slower",
+            f"it is less than {_percent(STEP**limits.excluded_steps - 1)} slower at each of {len(edges)} edges",
+        ),
+    )
+    worst = max(edges, key=lambda edge: (harm[edge], edge))
+    over = _total([compared(one, worst, limits.tolerated_steps) for one in timed])
+    numbers = _numbers(over, asked) | {"edge": worst}
+    numbers |= {f"log_harm over {edge:g} s": harm[edge] for edge in edges}
+    numbers |= {f"log_harmless over {edge:g} s": harmless[edge] for edge in edges}
+    text = _against(
+        over,
+        asked,
+        f" over {_milliseconds(worst * STEP**limits.tolerated_steps)}",
+        f" over {_milliseconds(worst)}",
+    )
+    return _check(name, text, scale, Sample(asked.canary, judgement.requests, "requests"), judgement, numbers)
+
+
+def _events(timed: Sequence[Phase], edge: float, steps: int) -> list[Events]:
+    return [Events(one.weight, *compared(one, edge, steps)) for one in timed]
+
+
+def _pairs(name: str, what: str, seen: Pairs, limits: PairLimits, judgement: Judgement) -> Check:
+    """Whether the canary is the worse one in more pairs than it may be."""
+    counts.check_pairs(name, seen)
+    total = sum(seen)
+    scale = Scale(
+        harm=float(evidence.share_above(seen.worse, seen.other, limits.tolerated)),
+        harmless=float(evidence.share_above(seen.other, seen.worse, 1 - limits.excluded)),
+        claims=(f"more than {_percent(limits.tolerated)} {what}", f"fewer than {_percent(limits.excluded)} {what}"),
+    )
+    numbers = {"worse": float(seen.worse), "pairs": float(total)}
+    sample = Sample(total, judgement.pairs, "pairs")
+    return _check(name, f"{seen.worse:,} of {total:,} pairs {what}", scale, sample, judgement, numbers)
+
+
+def _check(
+    name: str, counted: str, scale: Scale, sample: Sample, judgement: Judgement, numbers: dict[str, float]
+) -> Check:
+    if not sample.seen:
+        return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=f"{name}: no {sample.unit}")
+    most, least = limit(judgement, name), -math.log(judgement.beta)
+    outcome = Outcome.INCONCLUSIVE
+    if scale.harm >= most:
+        outcome = Outcome.FAIL
+    elif scale.harmless >= least and sample.seen >= sample.fewest:
+        outcome = Outcome.PASS
+    text = (
+        f"{name}: {counted}; evidence that {scale.claims[0]} {_shown(scale.harm)} of {_shown(most)} needed, "
+        f"that {scale.claims[1]} {_shown(scale.harmless)} of {_shown(least)} needed"
+    )
+    if sample.seen < sample.fewest:
+        text += f", {sample.seen:,} of {sample.fewest:,} {sample.unit} needed"
+    weighed = {"log_harm": scale.harm, "log_harmless": scale.harmless}
+    limits = {"log_harm_limit": most, "log_harmless_limit": least}
+    return Check(name=name, outcome=outcome, text=text, numbers=numbers | weighed | limits)
+
+
+def _total(splits: Sequence[Split]) -> Split:
+    return Split(sum(one.canary for one in splits), sum(one.stable for one in splits))
+
+
+def _against(seen: Split, asked: Split, canary: str = "", stable: str = "") -> str:
+    return (
+        f"{seen.canary:,} of {asked.canary:,} (canary){canary} against "
+        f"{seen.stable:,} of {asked.stable:,} (stable){stable}"
+    )
+
+
+def _numbers(seen: Split, asked: Split) -> dict[str, float]:
+    return {
+        "canary": float(seen.canary),
+        "stable": float(seen.stable),
+        "canary_requests": float(asked.canary),
+        "stable_requests": float(asked.stable),
+    }
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _shown(logarithm: float) -> str:
+    """An e-value as people read it."""
+    if logarithm > math.log(UNWRITTEN):
+        return f"over {UNWRITTEN:,.0f}"
+    value = math.exp(logarithm)
+    if value < 0.01:
+        return "under 0.01"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
