@@ -91,8 +91,6 @@ class Canary(Section):
         Step(weight=0.5, requests=1_000),
     )
     undecided: Undecided = "pause"
-    #: The version before is kept, without requests, for so long after a promotion.
-    keep: Duration | None = None
 
 
 class Deploy(Section):

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from data import durations
 from data.deployment import Canary, Step
 from data.errors import BentocastError
 from data.verdict import Outcome, Verdict
-from deploy import judge, versions
+from deploy import counts, judge, versions
+from deploy.counts import Phase, Split
 from deploy.faults import RolloutError
 from deploy.fleet import Fleet
 from deploy.journal import Rollout
-from deploy.judge import Phase, Split
 from deploy.meter import Meter
 from deploy.router.counters import Counters
 from deploy.router.routing import WHOLE, Mirror
@@ -28,7 +29,9 @@ LOCK = "rollout"
 #: So often the counters are read, and a verdict asked for.
 LOOK_SECONDS = 0.5
 #: After a change of weights, requests that were sent before it are given so long before anything is counted.
-SETTLE_SECONDS = 0.5
+SETTLE_SECONDS = 1.0
+#: Latencies of the stable version that say where to compare.
+FEWEST_TIMES = 200
 
 PROMOTED, ROLLED_BACK, PAUSED, RUNNING = "promoted", "rolled back", "paused", "running"
 
@@ -101,7 +104,7 @@ class Driver:
         with self._alone():
             return self._drive(rollout.id)
 
-    def _alone(self):  # type: ignore[no-untyped-def]
+    def _alone(self) -> AbstractContextManager[None]:
         return self.fleet.place.held(LOCK, "another command drives the rollout: see `python -m deploy status`")
 
     def _under_way(self) -> Rollout:
@@ -125,11 +128,17 @@ class Driver:
             raise
         except BentocastError as err:
             state, reason = ROLLED_BACK, err.message
+        except Exception as err:
+            self._close(rollout, ROLLED_BACK, f"a fault of this program: {type(err).__name__}: {err}")
+            raise
         if state == PAUSED:
             journal.set_state(number, PAUSED, reason)
             self.fleet.say(f"paused: {reason}; go on with `resume`, or end it with `promote` or `abort`")
             return PAUSED
-        journal.add(number, "ending", {"state": state, "reason": reason}, self.now())
+        return self._close(rollout, state, reason)
+
+    def _close(self, rollout: Rollout, state: str, reason: str) -> str:
+        self.fleet.journal.add(rollout.id, "ending", {"state": state, "reason": reason}, self.now())
         return self._end(rollout, state, reason)
 
     def _found(self, number: int) -> Rollout:
@@ -177,7 +186,7 @@ class Driver:
                 return self._wished(rollout, wish)
             if verdict.outcome is Outcome.FAIL:
                 return ROLLED_BACK, str(verdict)
-            enough = meter.sums.get(candidate.name, Counters()).requests >= step.requests
+            enough = meter.sums.get(candidate.name, Counters()).seen >= step.requests
             took = self.now() - began
             long_enough = step.at_least is None or took >= durations.seconds(step.at_least)
             if enough and long_enough and (verdict.passed or not last_step) and verdict.outcome is not Outcome.ERROR:
@@ -199,11 +208,12 @@ class Driver:
             fleet.move(weights={stable: WHOLE}, mirror=Mirror(candidate.name, step.mirror))
         else:
             assert step.weight is not None, "a step has one or the other"
+            self._choose_edges(rollout, place, stable)
             parts = round(step.weight * WHOLE)
             fleet.move(weights={stable: WHOLE - parts, candidate.name: parts}, mirror=None)
-        counts = journal.last(rollout.id, "counts")
-        if begun and counts and counts.about["step"] == place:
-            return Meter.read(counts.about)
+        before = journal.last(rollout.id, "counts")
+        if begun and before and before.about["step"] == place:
+            return Meter.read(before.about)
         self.sleep(SETTLE_SECONDS)
         meter = Meter()
         meter.zero(self._reading(candidate, step))
@@ -226,24 +236,41 @@ class Driver:
         """On all steps with a weight so far."""
         stable = self.fleet.traffic().stable
         newest: dict[int, Meter] = {}
+        edges: tuple[float, ...] = ()
+        since = 0
         for event in self.fleet.journal.events(rollout.id):
             if event.kind == "counts":
                 newest[event.about["step"]] = Meter.read(event.about)
+            elif event.kind == "edges":
+                edges, since = tuple(event.about["edges"]), event.about["step"]
         phases = [
-            _phase(weight, meter.sums.get(candidate.name, Counters()), meter.sums.get(stable, Counters()))
+            _phase(
+                weight,
+                meter.sums.get(candidate.name, Counters()),
+                meter.sums.get(stable, Counters()),
+                timed=bool(edges) and place >= since,
+            )
             for place, meter in sorted(newest.items())
             if (weight := plan.steps[place].weight) is not None
         ]
-        found = judge.edges(
-            newest[0].sums.get(stable, Counters()).over(), newest[0].sums.get(stable, Counters()).requests
-        )
-        return judge.judge(phases, found, self.fleet.plan.judgement, answers=None, accuracy=None)
+        return judge.judge(phases, edges, self.fleet.plan.judgement)
+
+    def _choose_edges(self, rollout: Rollout, place: int, stable: str) -> None:
+        """Choose where latencies are compared, from what the stable version took before this step."""
+        if self.fleet.journal.last(rollout.id, "edges"):
+            return
+        counted = sum((one[stable] for one in self.fleet.router.counted([stable]).values()), Counters())
+        over, timed = counted.over(), counted.within.get(float("inf"), 0)
+        if timed < FEWEST_TIMES:
+            return
+        edges = counts.edges(over, timed, self.fleet.plan.judgement.slowness.excluded_steps)
+        self.fleet.journal.add(rollout.id, "edges", {"step": place, "edges": edges}, self.now())
 
     def _tell(self, place: int, plan: Canary, candidate: Version, meter: Meter, verdict: Verdict) -> None:
         step = plan.steps[place]
         share = f"mirror {step.mirror:.0%}" if step.mirror is not None else f"weight {step.weight:.0%}"
         seen = meter.sums.get(candidate.name, Counters())
-        text = f"step {place + 1} of {len(plan.steps)} ({share}): {seen.requests:,} requests, {seen.errors:,} errors"
+        text = f"step {place + 1} of {len(plan.steps)} ({share}): {seen.seen:,} requests, {seen.errors:,} errors"
         line = f"{text}, {verdict.outcome}"
         if line != self.told:
             self.told = line
@@ -267,12 +294,12 @@ class Driver:
         return state
 
 
-def _phase(weight: float, canary: Counters, stable: Counters) -> Phase:
+def _phase(weight: float, canary: Counters, stable: Counters, *, timed: bool) -> Phase:
     over_canary, over_stable = canary.over(), stable.over()
-    edges = over_canary.keys() & over_stable.keys()
+    edges = over_canary.keys() & over_stable.keys() if timed else set()
     return Phase(
         weight=weight,
-        requests=Split(canary.requests, stable.requests),
+        requests=Split(canary.seen, stable.seen),
         errors=Split(canary.errors, stable.errors),
         over={edge: Split(over_canary[edge], over_stable[edge]) for edge in sorted(edges)},
     )

@@ -254,6 +254,7 @@ class Journal:
                         open=1,
                     )
                 )
+                assert made.inserted_primary_key is not None, "the table has one"
                 return int(made.inserted_primary_key[0])
         except IntegrityError as err:
             under_way = self.under_way()

@@ -64,7 +64,7 @@ def alive(pid: int | None, made: float | None) -> psutil.Process | None:
 def made(pid: int) -> float | None:
     """When a process was made, or None if it is gone."""
     try:
-        return psutil.Process(pid).create_time()
+        return float(psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
         return None
 

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.router.routing import PROTOCOLS, cluster
 
 #: gRPC's statuses that are the service's fault, as HTTP's 5xx are; all others are answers, or the client's fault.
-FAULTS = {"2", "4", "8", "12", "13", "14", "15"}
+FAULTS = {"2", "4", "8", "13", "14", "15"}
 _REQUESTS = "envoy_cluster_upstream_rq_completed"
 _BY_CLASS = "envoy_cluster_upstream_rq_xx"
 _TIMES = "envoy_cluster_upstream_rq_time"
@@ -30,6 +30,11 @@ class Counters:
     requests: int = 0
     errors: int = 0
     within: Mapping[float, int] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> int:
+        """Requests, by whichever was counted last: Envoy counts times up to a second after answers."""
+        return max(self.requests, self.within.get(float("inf"), 0))
 
     def over(self) -> dict[float, int]:
         """Requests that took longer than each edge, of those whose time was counted."""
@@ -67,14 +72,14 @@ def read(text: str, versions: Iterable[str], *, mirrored: bool = False) -> dict[
             name = sample.labels.get("envoy_cluster_name", "")
             if name not in owners:
                 continue
-            value = int(sample.value)
-            if sample.name == _REQUESTS:
+            value, counted = int(sample.value), sample.name.removesuffix("_total")  # which the parser adds to counters
+            if counted == _REQUESTS:
                 requests[name] += value
-            elif sample.name == _BY_CLASS and sample.labels["envoy_response_code_class"] == "5":
+            elif counted == _BY_CLASS and sample.labels["envoy_response_code_class"] == "5":
                 errors[name] += value
             elif sample.name == f"{_TIMES}_bucket":
                 within[name][float(sample.labels["le"]) / 1e3] = value
-            elif sample.name.removeprefix(_GRPC) in FAULTS:
+            elif counted.removeprefix(_GRPC) in FAULTS:
                 errors[name] += value
     found = {version: Counters() for version in owners.values()}
     for name, version in owners.items():

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.rollout import STEP
 from deploy.router.routing import PROTOCOLS, Protocol, Routing, cluster
 
 Message = dict[str, Any]
 
 #: Name of the routes, and prefix of what the listener counts.
 PUBLIC = "public"
-#: Latencies are counted in buckets, each edge this many times the one before: 10 % slower is one bucket further.
-STEP = 1.1
+#: Latencies are counted in buckets, each edge `STEP` times the one before: 10 % slower is one bucket further.
 FIRST_MS, LAST_MS = 0.5, 60_000.0
 
 _API = "type.googleapis.com/envoy"

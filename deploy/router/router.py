@@ -123,13 +123,12 @@ class Router:
         """
         self._validate(routing)
         self._put_endpoints(routing)
-        before = self._clusters()
+        before = self._resources(self._files.clusters)
         wanted = envoy.clusters(routing, self._files, self.settings.limits, str(revision))
         coming = {one["name"] for one in wanted["resources"]}
         going = [one for one in before if one["name"] not in coming]
         both = wanted | {"resources": [*wanted["resources"], *going]}
-        if coming - {one["name"] for one in before}:
-            self._swap("clusters", self._files.clusters, both, f"{revision}-both" if going else str(revision))
+        self._swap("clusters", self._files.clusters, both, f"{revision}-both" if going else str(revision))
         self._wait_until_healthy(routing)
         self._swap("routes", self._files.routes, envoy.routes(routing, str(revision)), str(revision))
         if going:
@@ -174,7 +173,9 @@ class Router:
                     time.sleep(POLL_SECONDS)
 
     def _swap(self, kind: str, path: Path, message: envoy.Message, revision: str) -> None:
-        """Rename a file in, and wait until all Envoys go by it."""
+        """Rename a file in, and wait until all Envoys go by it. What does not change stays, since Envoy ignores it."""
+        if _by_name(self._resources(path)) == _by_name(message["resources"]):
+            return
         stat = f"http.{envoy.PUBLIC}.rds.{envoy.PUBLIC}" if kind == "routes" else "cluster_manager.cds"
         refused = {port: admin.stat(f"{stat}.update_rejected") for port, admin in self.admins.items()}
         self._put(path, message | {"version_info": revision})
@@ -227,11 +228,10 @@ class Router:
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 write_text(path, text)
 
-    def _clusters(self) -> list[dict[str, Any]]:
-        """Those in the file now."""
-        if not self._files.clusters.exists():
-            return []
-        return list(yaml.safe_load(self._files.clusters.read_text(encoding="utf-8"))["resources"])
+    @staticmethod
+    def _resources(path: Path) -> list[dict[str, Any]]:
+        """Those in a file now."""
+        return list(yaml.safe_load(path.read_text(encoding="utf-8"))["resources"]) if path.exists() else []
 
     def _start_with(self, admin_port: int) -> envoy.Message:
         log = self._folder / "access.log" if self.settings.access_log else None
@@ -250,3 +250,8 @@ class Router:
     @staticmethod
     def _put(path: Path, message: envoy.Message) -> None:
         write_text(path, yaml.safe_dump(message, sort_keys=False))
+
+
+def _by_name(resources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Their order says nothing."""
+    return {one["name"]: one for one in resources}
