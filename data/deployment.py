@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -69,7 +70,7 @@ def _rise(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     if not steps:
         raise ValueError("wanted one step or more")
     weights = [step.weight for step in steps if step.weight is not None]
-    if any(later <= earlier for earlier, later in zip(weights, weights[1:], strict=False)):
+    if any(later <= earlier for earlier, later in itertools.pairwise(weights)):
         raise ValueError(
             f"got weights {', '.join(f'{weight:g}' for weight in weights)}, wanted each above the one before"
         )

@@ -7,33 +7,35 @@ command was killed goes on from where it was with `resume`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from data import durations
 from data.deployment import Canary, Step
 from data.errors import BentocastError
 from data.verdict import Outcome, Verdict
-from deploy import counts, judge, versions
-from deploy.counts import Phase, Split
+from deploy import versions
+from deploy.answers import Answers
 from deploy.faults import RolloutError
 from deploy.fleet import Fleet
 from deploy.journal import Rollout
 from deploy.meter import Meter
+from deploy.progress import Progress
 from deploy.router.counters import Counters
 from deploy.router.routing import WHOLE, Mirror
-from deploy.versions import Version
 
 LOCK = "rollout"
 #: So often the counters are read, and a verdict asked for.
 LOOK_SECONDS = 0.5
 #: After a change of weights, requests that were sent before it are given so long before anything is counted.
 SETTLE_SECONDS = 1.0
-#: Latencies of the stable version that say where to compare.
-FEWEST_TIMES = 200
+#: So often a person is told that nothing is new.
+TELL_SECONDS = 5.0
 
 PROMOTED, ROLLED_BACK, PAUSED, RUNNING = "promoted", "rolled back", "paused", "running"
+#: What may be asked of a rollout, and the state that it brings.
+WISHES = {"pause": PAUSED, "promote": PROMOTED, "abort": ROLLED_BACK}
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Driver:
     fleet: Fleet
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time
-    told: str = field(default="", init=False)
+    told: tuple[object, float] = field(default=(None, 0.0), init=False)
 
     def begin(self, tag: str, plan: Canary) -> str:
         """Begin a rollout and drive it to its end.
@@ -148,133 +150,125 @@ class Driver:
 
     def _steps(self, rollout: Rollout) -> tuple[str, str]:
         """Take the steps that are left: the state to end in, and why."""
-        fleet, journal = self.fleet, self.fleet.journal
+        fleet = self.fleet
         plan = Canary.model_validate(rollout.plan)
         candidate = versions.take(fleet.place, rollout.candidate)
-        last = journal.last(rollout.id, "step")
-        first = last.about["step"] if last else 0
+        kept = fleet.journal.progress(rollout.id)
+        progress = Progress.read(kept) if kept else Progress(fleet.traffic().stable, candidate.name)
         fleet.say(f"starting {candidate.tag}")
         fleet.bring(candidate, 1)
-        verdict: Verdict | None = None
-        for place in range(first, len(plan.steps)):
-            begun = last is not None and place == first
-            if not begun:
-                journal.add(rollout.id, "step", {"step": place}, self.now())
-            outcome = self._step(rollout, plan, place, candidate, begun=begun)
-            if isinstance(outcome, tuple):
-                return outcome
-            verdict = outcome
-        assert verdict is not None, "a plan has a step"
-        return PROMOTED, str(verdict)
+        began = progress.step
+        for place in range(max(0, began), len(plan.steps)):
+            if place > began:
+                progress.step, progress.began = place, self.now()
+            ended = self._step(rollout, plan, progress)
+            if ended:
+                return ended
+        return PROMOTED, _short(progress.verdict(plan.steps, fleet.plan.judgement))
 
-    def _step(
-        self, rollout: Rollout, plan: Canary, place: int, candidate: Version, *, begun: bool
-    ) -> Verdict | tuple[str, str]:
-        """One step: its last verdict, or how the rollout ends (or pauses) here."""
-        journal, step = self.fleet.journal, plan.steps[place]
-        meter = self._enter(rollout, step, place, candidate, begun=begun)
-        began = self.now() if not begun else self._begun_at(rollout)
-        last_step = place == len(plan.steps) - 1
-        while True:
-            self.sleep(LOOK_SECONDS)
-            meter.add(self._reading(candidate, step))
-            journal.add(rollout.id, "counts", {"step": place, **meter.written()}, self.now())
-            verdict = self._judge(rollout, plan, candidate)
-            self._tell(place, plan, candidate, meter, verdict)
-            wish = self._found(rollout.id).wish
-            if wish:
-                return self._wished(rollout, wish)
-            if verdict.outcome is Outcome.FAIL:
-                return ROLLED_BACK, str(verdict)
-            enough = meter.sums.get(candidate.name, Counters()).seen >= step.requests
-            took = self.now() - began
-            long_enough = step.at_least is None or took >= durations.seconds(step.at_least)
-            if enough and long_enough and (verdict.passed or not last_step) and verdict.outcome is not Outcome.ERROR:
-                return verdict
-            if took > durations.seconds(step.at_most):
-                why = f"undecided after {step.at_most}: {verdict}"
-                return (ROLLED_BACK, why) if plan.undecided == "rollback" else (PAUSED, why)
+    def _step(self, rollout: Rollout, plan: Canary, progress: Progress) -> tuple[str, str] | None:
+        """One step: nothing if it is over and the next may come, or how the rollout ends (or pauses) here."""
+        step = plan.steps[progress.step]
+        self._enter(rollout, step, progress)
+        with self._compared(rollout, step, progress) as answers:
+            while True:
+                self.sleep(LOOK_SECONDS)
+                verdict = self._look(rollout, plan, progress, answers)
+                wish = self._found(rollout.id).wish
+                if wish:
+                    self.fleet.journal.wish(rollout.id, "")
+                    return WISHES[wish], f"asked to {wish}"
+                if verdict.outcome is Outcome.FAIL:
+                    return ROLLED_BACK, _short(verdict)
+                if self._is_over(plan, progress, verdict):
+                    return None
+                if self.now() - progress.began > durations.seconds(step.at_most):
+                    why = f"undecided after {step.at_most}: {_short(verdict)}"
+                    return (ROLLED_BACK if plan.undecided == "rollback" else PAUSED), why
 
-    def _wished(self, rollout: Rollout, wish: str) -> tuple[str, str]:
-        self.fleet.journal.wish(rollout.id, "")
-        states = {"pause": PAUSED, "promote": PROMOTED, "abort": ROLLED_BACK}
-        return states[wish], f"asked to {wish}"
+    def _is_over(self, plan: Canary, progress: Progress, verdict: Verdict) -> bool:
+        """Whether enough was seen for the next step; after the last one the verdict has to be a pass."""
+        step = plan.steps[progress.step]
+        if progress.here.seen < step.requests or verdict.outcome is Outcome.ERROR:
+            return False
+        if step.at_least is not None and self.now() - progress.began < durations.seconds(step.at_least):
+            return False
+        if step.mirror is not None and any(
+            check.name == "answers" and check.outcome is not Outcome.PASS for check in verdict.checks
+        ):
+            return False  # no user gets an answer of a candidate that was not compared
+        return verdict.passed or progress.step < len(plan.steps) - 1
 
-    def _enter(self, rollout: Rollout, step: Step, place: int, candidate: Version, *, begun: bool) -> Meter:
+    def _look(self, rollout: Rollout, plan: Canary, progress: Progress, answers: Answers | None) -> Verdict:
+        """Read what came, judge it, and write both down."""
+        progress.meters[progress.step].add(self._reading(plan.steps[progress.step], progress))
+        if answers:
+            progress.answers = answers.look()
+        verdict = progress.verdict(plan.steps, self.fleet.plan.judgement)
+        shown = {
+            "step": progress.step,
+            "counts": {
+                name: {"requests": counted.seen, "errors": counted.errors}
+                for name, counted in progress.meters[progress.step].sums.items()
+            },
+            "verdict": verdict.model_dump(mode="json"),
+        }
+        self.fleet.journal.look(rollout.id, progress.written(), shown, self.now())
+        self._tell(plan, progress, verdict)
+        return verdict
+
+    def _enter(self, rollout: Rollout, step: Step, progress: Progress) -> None:
         """Move traffic to where the step wants it, and begin (or go on) to count."""
-        fleet, journal = self.fleet, self.fleet.journal
-        stable = fleet.traffic().stable
+        fleet = self.fleet
+        begun = progress.step in progress.meters
+        if not begun:
+            before = self.fleet.router.counted([progress.stable]).values()
+            progress.choose_edges(sum((one[progress.stable] for one in before), Counters()), fleet.plan.judgement)
+            fleet.journal.step(rollout.id, progress.written(), step.model_dump(mode="json"), self.now())
         if step.mirror is not None:
-            fleet.move(weights={stable: WHOLE}, mirror=Mirror(candidate.name, step.mirror))
+            fleet.move(weights={progress.stable: WHOLE}, mirror=Mirror(progress.candidate, step.mirror))
         else:
             assert step.weight is not None, "a step has one or the other"
-            self._choose_edges(rollout, place, stable)
             parts = round(step.weight * WHOLE)
-            fleet.move(weights={stable: WHOLE - parts, candidate.name: parts}, mirror=None)
-        before = journal.last(rollout.id, "counts")
-        if begun and before and before.about["step"] == place:
-            return Meter.read(before.about)
-        self.sleep(SETTLE_SECONDS)
-        meter = Meter()
-        meter.zero(self._reading(candidate, step))
-        return meter
+            fleet.move(weights={progress.stable: WHOLE - parts, progress.candidate: parts}, mirror=None)
+        if not begun:
+            self.sleep(SETTLE_SECONDS)
+            progress.meters[progress.step] = Meter()
+            progress.meters[progress.step].zero(self._reading(step, progress))
 
-    def _begun_at(self, rollout: Rollout) -> float:
-        step = self.fleet.journal.last(rollout.id, "step")
-        assert step is not None, "it was begun"
-        return step.at
+    @contextmanager
+    def _compared(self, rollout: Rollout, step: Step, progress: Progress) -> Iterator[Answers | None]:
+        """What compares answers while requests are copied, if there is a record of them."""
+        url = self.fleet.record_url()
+        if step.mirror is None or url is None:
+            yield None
+            return
+        assert rollout.stable is not None, "a canary has a version before it"
+        answers = Answers(url, rollout.stable, rollout.candidate, progress.began)
+        try:
+            yield answers
+        finally:
+            answers.close()
 
-    def _reading(self, candidate: Version, step: Step) -> dict[int, dict[str, Counters]]:
-        stable = self.fleet.traffic().stable
+    def _reading(self, step: Step, progress: Progress) -> dict[int, dict[str, Counters]]:
         if step.mirror is None:
-            return self.fleet.router.counted([stable, candidate.name])
-        answered = self.fleet.router.counted([stable])
-        copied = self.fleet.router.counted([candidate.name], mirrored=True)
+            return self.fleet.router.counted([progress.stable, progress.candidate])
+        answered = self.fleet.router.counted([progress.stable])
+        copied = self.fleet.router.counted([progress.candidate], mirrored=True)
         return {port: {**answered[port], **copied[port]} for port in answered}
 
-    def _judge(self, rollout: Rollout, plan: Canary, candidate: Version) -> Verdict:
-        """On all steps with a weight so far."""
-        stable = self.fleet.traffic().stable
-        newest: dict[int, Meter] = {}
-        edges: tuple[float, ...] = ()
-        since = 0
-        for event in self.fleet.journal.events(rollout.id):
-            if event.kind == "counts":
-                newest[event.about["step"]] = Meter.read(event.about)
-            elif event.kind == "edges":
-                edges, since = tuple(event.about["edges"]), event.about["step"]
-        phases = [
-            _phase(
-                weight,
-                meter.sums.get(candidate.name, Counters()),
-                meter.sums.get(stable, Counters()),
-                timed=bool(edges) and place >= since,
-            )
-            for place, meter in sorted(newest.items())
-            if (weight := plan.steps[place].weight) is not None
-        ]
-        return judge.judge(phases, edges, self.fleet.plan.judgement)
-
-    def _choose_edges(self, rollout: Rollout, place: int, stable: str) -> None:
-        """Choose where latencies are compared, from what the stable version took before this step."""
-        if self.fleet.journal.last(rollout.id, "edges"):
+    def _tell(self, plan: Canary, progress: Progress, verdict: Verdict) -> None:
+        """A line when something is new, and every few seconds."""
+        step, seen = plan.steps[progress.step], progress.here
+        share = f"copies of {step.mirror:.0%}" if step.mirror is not None else f"weight {step.weight:.0%}"
+        said = (progress.step, verdict.outcome)
+        if said == self.told[0] and self.now() - self.told[1] < TELL_SECONDS:
             return
-        counted = sum((one[stable] for one in self.fleet.router.counted([stable]).values()), Counters())
-        over, timed = counted.over(), counted.within.get(float("inf"), 0)
-        if timed < FEWEST_TIMES:
-            return
-        edges = counts.edges(over, timed, self.fleet.plan.judgement.slowness.excluded_steps)
-        self.fleet.journal.add(rollout.id, "edges", {"step": place, "edges": edges}, self.now())
-
-    def _tell(self, place: int, plan: Canary, candidate: Version, meter: Meter, verdict: Verdict) -> None:
-        step = plan.steps[place]
-        share = f"mirror {step.mirror:.0%}" if step.mirror is not None else f"weight {step.weight:.0%}"
-        seen = meter.sums.get(candidate.name, Counters())
-        text = f"step {place + 1} of {len(plan.steps)} ({share}): {seen.seen:,} requests, {seen.errors:,} errors"
-        line = f"{text}, {verdict.outcome}"
-        if line != self.told:
-            self.told = line
-            self.fleet.say(line)
+        self.told = (said, self.now())
+        self.fleet.say(
+            f"step {progress.step + 1} of {len(plan.steps)} ({share}): {seen.seen:,} requests, {seen.errors:,} errors; "
+            f"{', '.join(f'{check.name} {check.outcome}' for check in verdict.checks)}"
+        )
 
     def _end(self, rollout: Rollout, state: str, reason: str) -> str:
         """Bring users to where they are to stay, then end the other version; may be done twice."""
@@ -294,12 +288,9 @@ class Driver:
         return state
 
 
-def _phase(weight: float, canary: Counters, stable: Counters, *, timed: bool) -> Phase:
-    over_canary, over_stable = canary.over(), stable.over()
-    edges = over_canary.keys() & over_stable.keys() if timed else set()
-    return Phase(
-        weight=weight,
-        requests=Split(canary.seen, stable.seen),
-        errors=Split(canary.errors, stable.errors),
-        over={edge: Split(over_canary[edge], over_stable[edge]) for edge in sorted(edges)},
-    )
+def _short(verdict: Verdict) -> str:
+    """What decided: the checks with the verdict's outcome, or that all passed."""
+    if verdict.passed:
+        return f"all of {len(verdict.checks)} checks passed"
+    deciding = [check.text for check in verdict.checks if check.outcome is verdict.outcome]
+    return f"{verdict.outcome}: {'; '.join(deciding)}"

@@ -27,6 +27,8 @@ from deploy.versions import Version
 ROUTER = "router"
 #: How long requests under way get before their instance is asked to end.
 DRAIN_SECONDS = 30.0
+#: Ways to switch a setting off.
+NO = ("false", "0", "no", "off", "f", "n")
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,14 @@ class Fleet:
     def address(self) -> str:
         """Where users find the service."""
         return f"http://{self.plan.router.host}:{self.plan.router.port}"
+
+    def record_url(self) -> str | None:
+        """Where instances record what they forecast, or None if they do not."""
+        try:
+            settings: dict[str, str] = json.loads(self.place.environment.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return None if settings.get("BENTOCAST_RECORD", "").lower() in NO else settings["BENTOCAST_RECORD_URL"]
 
     def traffic(self) -> Traffic:
         """Where requests go.

@@ -77,6 +77,8 @@ ROLLOUTS = Table(
     Column("reason", Text, nullable=False, default=""),
     # What somebody asks of the command that drives it: pause, resume, promote, abort.
     Column("wish", Text, nullable=False, default=""),
+    # What was counted so far.
+    Column("progress", JSON),
     # 1 while it is under way, then null: no two rows may have it.
     Column("open", Integer, unique=True),
 )
@@ -295,6 +297,20 @@ class Journal:
         with self._at() as connection:
             connection.execute(insert(EVENTS).values(rollout=number, at=now, kind=kind, about=about))
 
+    def progress(self, number: int) -> dict[str, Any] | None:
+        """What a rollout had seen when it was last written down."""
+        with self._at() as connection:
+            found = connection.execute(select(ROLLOUTS.c.progress).where(ROLLOUTS.c.id == number)).scalar()
+        return dict(found) if found else None
+
+    def step(self, number: int, progress: dict[str, Any], about: dict[str, Any], now: float) -> None:
+        """A step is about to be taken."""
+        self._with_progress(number, progress, "step", about, now)
+
+    def look(self, number: int, progress: dict[str, Any], about: dict[str, Any], now: float) -> None:
+        """Something was counted and judged."""
+        self._with_progress(number, progress, "look", about, now)
+
     def events(self, number: int) -> list[Event]:
         """Of a rollout, in their order."""
         with self._at() as connection:
@@ -313,6 +329,13 @@ class Journal:
             row = connection.execute(chosen).first()
         return Event(row.at, row.kind, dict(row.about)) if row else None
 
+    def _with_progress(
+        self, number: int, progress: dict[str, Any], kind: str, about: dict[str, Any], now: float
+    ) -> None:
+        with self._at() as connection:
+            connection.execute(update(ROLLOUTS).where(ROLLOUTS.c.id == number).values(progress=progress))
+            connection.execute(insert(EVENTS).values(rollout=number, at=now, kind=kind, about=about))
+
     def _rollout(self, number: int, **values: Any) -> None:
         with self._at() as connection:
             connection.execute(update(ROLLOUTS).where(ROLLOUTS.c.id == number).values(values))
@@ -320,7 +343,9 @@ class Journal:
     def _rollouts(self, *conditions: Any) -> list[Rollout]:
         with self._at() as connection:
             rows = connection.execute(select(ROLLOUTS).where(*conditions).order_by(ROLLOUTS.c.id.desc())).mappings()
-            return [Rollout(**{key: value for key, value in row.items() if key != "open"}) for row in rows]
+            return [
+                Rollout(**{key: value for key, value in row.items() if key not in ("open", "progress")}) for row in rows
+            ]
 
     @contextlib.contextmanager
     def _at(self) -> Iterator[Connection]:

@@ -13,7 +13,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from data.errors import BentocastError
-from service import health, keys, reflection
+from service import correlation, health, keys, reflection
 from service.faults import cut
 from service.health import Health
 from service.message import parsed
@@ -145,8 +145,9 @@ class GrpcServer:
 
     async def _answer(self, method: Method, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         worker = self._worker
+        given = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+        correlation.take((name.encode(), value.encode()) for name, value in given.items())
         if worker.keys is not None and not method.probe:
-            given = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
             worker.keys.check(
                 keys.of_headers(
                     *(value.encode() if value else None for value in map(given.get, ("authorization", "x-api-key")))

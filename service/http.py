@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from data.errors import BentocastError, NotFoundError, RequestError
-from service import connection, endpoints, keys
+from service import connection, correlation, endpoints, keys
 from service.admission import LARGE_BYTES, Admission
 from service.call import Call, Headers, Reply
 from service.connection import ADDED, MAX_DIGITS, WHOLE
@@ -169,6 +169,7 @@ class Front:
         try:
             handler = _handler(endpoint, scope["method"])
             headers = scope["headers"]
+            correlation.take(headers)
             self._admit(endpoint, headers)
             body = await self._body(scope, receive) if scope["method"] in ("POST", "PUT", "PATCH") else b""
             if endpoint.is_work and ADDED not in scope:  # its length was not known before

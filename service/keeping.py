@@ -58,9 +58,15 @@ class Keeper:
         while self._waiting:
             recorder.put_many((self._waiting.popleft(),))
 
-    def keep(self, question: Question, answer: Answer) -> None:
-        """Hand over the forecasts of one request; costs a few microseconds a series."""
-        served, now, request = self._served, time.time(), next(self._requests)
+    def keep(self, question: Question, answer: Answer, request: str = "") -> None:
+        """Hand over the forecasts of one request; costs a few microseconds a series.
+
+        Args:
+            question: what was asked.
+            answer: to it.
+            request: its name; it gets one if there is none.
+        """
+        served, now, request = self._served, time.time(), request or next(self._requests)
         origins = answer.starts - np.timedelta64(self._step_seconds, "s")
         entries = [
             ForecastEntry(

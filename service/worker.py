@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from data.errors import BentocastError
 from service.admission import LARGE_BYTES, Admission
 from service.call import Asked
+from service.correlation import REQUEST_ID
 from service.engine import Engine
 from service.forecasting import Answer
 from service.histories import Question
@@ -62,7 +63,7 @@ class Worker:
     engine: Engine[AnyQuestion, AnyAnswer]
     admission: Admission
     keys: Keys | None = None
-    keep: Callable[[Question, Answer], None] = lambda _, __: None
+    keep: Callable[[Question, Answer, str], None] = lambda _, __, ___: None
     put_actuals: Callable[[list[str], Times, Floats], Awaitable[int]] = field(default=_no_record)
     schema: Callable[[], dict[str, Any]] = dict
     ready: bool = True
@@ -105,20 +106,21 @@ class Worker:
         Raises:
             BentocastError: it cannot be answered as asked, or not in time.
         """
+        request = REQUEST_ID.get()
         with self.admission.admitted(size_bytes) if rpc else nullcontext():
             if size_bytes > LARGE_BYTES:
-                return await self.engine.in_thread(lambda: self._alone(read, write), size_bytes, deadline)
+                return await self.engine.in_thread(lambda: self._alone(read, write, request), size_bytes, deadline)
             asked = read()
             answer = await self.engine.submit(asked.question, deadline, trickles=rpc)
-            self._kept(asked, answer)
+            self._kept(asked, answer, request)
             return write(asked, answer)
 
-    def _alone(self, read: Callable[[], Asked], write: Callable[[Asked, AnyAnswer], Made]) -> Made:
+    def _alone(self, read: Callable[[], Asked], write: Callable[[Asked, AnyAnswer], Made], request: str) -> Made:
         asked = read()
         (answer,) = self.served.answer([asked.question])
-        self._kept(asked, answer)
+        self._kept(asked, answer, request)
         return write(asked, answer)
 
-    def _kept(self, asked: Asked, answer: AnyAnswer) -> None:
+    def _kept(self, asked: Asked, answer: AnyAnswer, request: str) -> None:
         if isinstance(asked.question, Question) and isinstance(answer, Answer):
-            self.keep(asked.question, answer)
+            self.keep(asked.question, answer, request)

@@ -1,0 +1,168 @@
+"""A deployment of real Bentos behind a real Envoy, for tests, and users who ask it without a pause."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from tests.loadtests.store import ROOT, Store
+from tests.service.live import free_ports
+
+DEADLINE_SECONDS = 90.0
+
+#: Steps that are over in seconds, and a judge that is sure enough after some hundred requests.
+PLAN: dict[str, Any] = {
+    "judgement": {"requests": 200, "slowness": {"tolerated": 3.0, "excluded": 10.0}},
+    "canary": {
+        "steps": [
+            {"mirror": 1.0, "requests": 30, "at_most": "1min"},
+            {"weight": 0.2, "requests": 100, "at_most": "1min"},
+            {"weight": 0.5, "requests": 400, "at_most": "1min"},
+        ]
+    },
+}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What is brought up and changed by commands.
+
+    Attributes:
+        store: of Bentos.
+        folder: of the deployment.
+        params: its configuration.
+        port: of the router.
+    """
+
+    store: Store
+    folder: Path
+    params: Path
+    port: int
+
+    @classmethod
+    def make(cls, store: Store, folder: Path, **changes: Any) -> Deployment:
+        """A configuration with free ports."""
+        port = free_ports()
+        admin = free_ports()
+        whole = yaml.safe_load((ROOT / "params.yaml").read_text())
+        whole["deploy"] = PLAN | {"router": {"port": port, "admin_ports": [admin]}} | changes
+        params = folder / "params.yaml"
+        params.write_text(yaml.safe_dump(whole))
+        return cls(store, folder / "deployment", params, port)
+
+    @property
+    def url(self) -> str:
+        """Where users find it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of commands."""
+        return self.store.environment | {"DEPLOY_HOME": str(self.folder)}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run a command beside the test."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "deploy", "--params", str(self.params), *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        process = self.start(*arguments)
+        told, errors = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(process.args, process.returncode, told, errors)
+
+    def status(self) -> str:
+        """What `status` prints."""
+        done = self.run("status")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def processes(self, kind: str) -> list[psutil.Process]:
+        """Those that the keeper started whose name begins so: `router`, `keeper` or a version."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+                if process.environ().get("DEPLOY_PROCESS", "").startswith(f"{self.folder}:{kind}"):
+                    found.append(process)
+        return found
+
+    def end(self) -> None:
+        """End what is left, whatever the state."""
+        self.run("down")
+        for process in self.processes(""):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+
+
+@dataclass
+class Users:
+    """Users who ask again as soon as they are answered, and try once more if they cannot connect.
+
+    Attributes:
+        answered: answers by status; 0 is none at all.
+        bentos: answers by the Bento that gave them.
+    """
+
+    answered: Counter[int] = field(default_factory=Counter)
+    bentos: Counter[str] = field(default_factory=Counter)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    @contextlib.contextmanager
+    def asking(cls, url: str, body: dict[str, Any], many: int = 2) -> Iterator[Users]:
+        """Ask until the block ends."""
+        users = cls()
+        threads = [threading.Thread(target=users._ask, args=(url, body)) for _ in range(many)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield users
+        finally:
+            users._over.set()
+            for thread in threads:
+                thread.join()
+
+    def _ask(self, url: str, body: dict[str, Any]) -> None:
+        transport = httpx.HTTPTransport(retries=5)  # of connections that cannot be made, never of requests
+        with httpx.Client(base_url=url, transport=transport, timeout=60) as client:
+            while not self._over.wait(0.005):
+                try:
+                    answer = client.post("/v1/timeseries/forecast", json=body)
+                except httpx.HTTPError:
+                    self.answered[0] += 1
+                    continue
+                self.answered[answer.status_code] += 1
+                self.bentos[answer.headers.get("x-bento", "?")] += 1
+
+
+def wait_for(happened: Callable[[], bool], otherwise: str) -> None:
+    late = time.monotonic() + DEADLINE_SECONDS
+    while not happened():
+        assert time.monotonic() < late, otherwise
+        time.sleep(0.05)
+
+
+def kill(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        os.kill(process.pid, signal.SIGKILL)
