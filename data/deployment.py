@@ -43,15 +43,22 @@ class Router(Section):
         return self
 
 
+class Header(Section):
+    """Requests that carry a header with a value."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    value: str = Field(min_length=1)
+
+
 class Step(Section):
-    """One step of a rollout: copies of requests, or a weight, until enough was seen.
+    """One step of a rollout, until enough was seen. Give one of `mirror`, `weight` and `header`."""
 
-    Give `mirror` (a share of requests that the candidate gets copies of, whose answers nobody sees) or `weight` (a
-    share of users' requests).
-    """
-
+    #: Share of requests that the candidate gets copies of; nobody sees its answers.
     mirror: Annotated[float, Field(gt=0, le=1)] | None = None
+    #: Share of users' requests that the candidate answers.
     weight: Share | None = None
+    #: The candidate answers those who send this header, and nobody else.
+    header: Header | None = None
     #: That the candidate has to answer in this step, at least.
     requests: int = Field(default=100, ge=1)
     #: The step takes so long at least.
@@ -61,9 +68,15 @@ class Step(Section):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.mirror is None) == (self.weight is None):
-            raise ValueError("got both or neither of mirror and weight, wanted one of them")
+        given = [name for name in ("mirror", "weight", "header") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"got {' and '.join(given) or 'none'} of mirror, weight and header, wanted one")
         return self
+
+    def __str__(self) -> str:
+        if self.mirror is not None:
+            return f"copies of {self.mirror:.0%}"
+        return f"weight {self.weight:.0%}" if self.weight is not None else f"header {self.header!s}"
 
 
 def _rise(steps: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -75,23 +88,48 @@ def _rise(steps: tuple[Step, ...]) -> tuple[Step, ...]:
             f"got weights {', '.join(f'{weight:g}' for weight in weights)}, wanted each above the one before"
         )
     first = next((place for place, step in enumerate(steps) if step.weight is not None), len(steps))
-    if any(step.mirror is not None for step in steps[first:]):
+    if any(step.weight is None for step in steps[first:]):
         raise ValueError(
-            "got a mirror step after a weight, wanted those first: afterwards users see the answers anyway"
+            "got a step without a weight after one with, wanted those first: users see its answers by then"
         )
     return steps
 
 
-class Canary(Section):
-    """More and more requests go to the candidate, while it is judged; promoted or rolled back in the end."""
+class Plan(Section):
+    """How a candidate is brought to users.
 
-    steps: Annotated[tuple[Step, ...], AfterValidator(_rise)] = (
+    Raises:
+        ValueError: a plan that promotes without ever judging.
+    """
+
+    steps: Annotated[tuple[Step, ...], AfterValidator(_rise)]
+    #: After the last step: `promote` a candidate that passed, `stop` and take it away whatever the verdict, or `stay`
+    #: as it is until somebody says `promote` or `abort`.
+    end: Literal["promote", "stop", "stay"] = "promote"
+    #: What becomes of a rollout that is undecided.
+    undecided: Undecided = "pause"
+    #: For each instance of the candidate that comes, one of the version before goes.
+    replace: bool = False
+    #: The version before stays up without requests after a promotion, until the next rollout: a way back in a second.
+    keep: bool = False
+
+
+CANARY = Plan(
+    steps=(
         Step(mirror=1.0, requests=200),
         Step(weight=0.1, requests=200),
         Step(weight=0.25, requests=500),
         Step(weight=0.5, requests=1_000),
     )
-    undecided: Undecided = "pause"
+)
+#: All of it at once, after it was tried on copies, with the old version kept warm.
+BLUE_GREEN = Plan(steps=(Step(mirror=1.0, requests=500),), keep=True)
+#: Instance by instance.
+ROLLING = Plan(steps=(Step(weight=0.25), Step(weight=0.5), Step(weight=0.75)), replace=True)
+#: On copies alone.
+SHADOW = Plan(steps=(Step(mirror=1.0, requests=1_000),), end="stop")
+#: For those who ask for it, until somebody ends it.
+AB = Plan(steps=(Step(header=Header(name="x-group", value="b")),), end="stay")
 
 
 class Deploy(Section):
@@ -101,4 +139,8 @@ class Deploy(Section):
     instances: int = Field(default=1, ge=1, le=256)
     router: Router = Router()
     judgement: Judgement = Judgement()
-    canary: Canary = Canary()
+    canary: Plan = CANARY
+    blue_green: Plan = BLUE_GREEN
+    rolling: Plan = ROLLING
+    shadow: Plan = SHADOW
+    ab: Plan = AB

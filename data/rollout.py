@@ -63,6 +63,8 @@ class SlownessLimits(Section):
     tolerated: float = Field(default=1.1, ge=1, le=10)
     #: Ratio of latencies that must be ruled out before the canary passes, rounded down to a step.
     excluded: float = Field(default=1.35, gt=1, le=20)
+    #: An edge that fewer of the canary's requests than this are over for sure needs no comparison.
+    share: Share = 0.01
 
     @property
     def tolerated_steps(self) -> int:

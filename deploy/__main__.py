@@ -8,15 +8,30 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data import command, configuration
+from data.errors import NotFoundError
 from data.params import PARAMS, Params
 
+if TYPE_CHECKING:
+    from deploy.fleet import Fleet
+    from deploy.rollout import Driver
+
 #: How a rollout ended.
-CODES = {"promoted": 0, "rolled back": 7, "paused": 8}
+CODES = {"promoted": 0, "ended": 0, "rolled back": 7, "paused": 8}
 EXIT_CODES = (
-    "Exit codes: 0 promoted, 7 rolled back, 8 paused, 10 it could not be done, 2 usage or another rollout under way."
+    "Exit codes: 0 promoted (shadow: it passed), 7 rolled back, 8 paused, 10 it could not be done, 2 usage or another "
+    "rollout under way. Plans: deploy in params.yaml."
 )
+#: Strategies by name, each a plan in params.yaml.
+STRATEGIES = {
+    "canary": "Bring a new Bento to users step by step, judge it on the way, and promote it or roll it back.",
+    "blue-green": "Try a new Bento on copies of requests, then bring it to all users at once; the old one is kept warm.",
+    "rolling": "Replace the version that serves instance by instance, while the new one is judged.",
+    "shadow": "Try a new Bento on copies of requests alone: no user sees it, and it is taken away in the end.",
+    "ab": "Give a new Bento to those who send a header, until you say `promote` or `abort`.",
+}
 
 
 def lineage(_: Params, asked: argparse.Namespace) -> int:
@@ -42,9 +57,22 @@ def down(config: Params, _: argparse.Namespace) -> int:
     return 0
 
 
-def canary(config: Params, asked: argparse.Namespace) -> int:
-    """Bring a new Bento to users step by step, judge it on the way, and promote it or roll it back."""
-    return CODES[_driver(config).begin(asked.bento, config.deploy.canary)]
+def _rolling_out(strategy: str) -> Callable[[Params, argparse.Namespace], int]:
+    def run(config: Params, asked: argparse.Namespace) -> int:
+        plan = getattr(config.deploy, strategy.replace("-", "_"))
+        if asked.dry_run:
+            from deploy import status as shown
+
+            print(shown.plan(strategy, asked.bento, plan))
+            return 0
+        return CODES[_driver(config).begin(strategy, asked.bento, plan)]
+
+    return run
+
+
+def rollback(config: Params, asked: argparse.Namespace) -> int:
+    """Go back to an earlier version at once (default: the one before the one that serves)."""
+    return CODES[_driver(config).back(asked.bento)]
 
 
 def resume(config: Params, _: argparse.Namespace) -> int:
@@ -86,7 +114,19 @@ def history(config: Params, _: argparse.Namespace) -> int:
     return 0
 
 
-def _fleet(config: Params):  # type: ignore[no-untyped-def]
+def report(config: Params, asked: argparse.Namespace) -> int:
+    """Write the report of a rollout (default: the newest) and print where it is."""
+    from deploy import report as page
+
+    fleet = _fleet(config)
+    found = fleet.journal.rollout(asked.number) if asked.number else next(iter(fleet.journal.rollouts()), None)
+    if found is None:
+        raise NotFoundError("there is no such rollout: see `python -m deploy history`")
+    print(page.write(page.Story.of(fleet.journal, found), fleet.place.reports))
+    return 0
+
+
+def _fleet(config: Params) -> Fleet:
     from deploy import journals
     from deploy.fleet import Fleet
     from deploy.place import Place
@@ -95,8 +135,8 @@ def _fleet(config: Params):  # type: ignore[no-untyped-def]
     return Fleet(place, journals.of(place), config.deploy)
 
 
-def _driver(config: Params):  # type: ignore[no-untyped-def]
-    from deploy.canary import Driver
+def _driver(config: Params) -> Driver:
+    from deploy.rollout import Driver
 
     return Driver(_fleet(config))
 
@@ -108,11 +148,12 @@ def main(argv: list[str]) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     runs: dict[str, Callable[[Params, argparse.Namespace], int]] = {
         "up": up,
-        "canary": canary,
+        "rollback": rollback,
         "resume": resume,
         "scale": scale,
         "status": status,
         "history": history,
+        "report": report,
         "lineage": lineage,
         "down": down,
     }
@@ -126,8 +167,14 @@ def main(argv: list[str]) -> None:
         commands.add_parser(wish, help=text, description=text)
     for name in ("up", "lineage"):
         made[name].add_argument("bento", nargs="?", default="bentocast", help="tag (default: the newest bentocast)")
-    made["canary"].add_argument("bento", help="tag of the candidate")
-    made["canary"].epilog = made["resume"].epilog = EXIT_CODES
+    for strategy, text in STRATEGIES.items():
+        runs[strategy] = _rolling_out(strategy)
+        parser_of = commands.add_parser(strategy, help=text, description=text, epilog=EXIT_CODES)
+        parser_of.add_argument("bento", help="tag of the candidate")
+        parser_of.add_argument("--dry-run", action="store_true", help="print what would happen, and do nothing")
+    made["resume"].epilog = EXIT_CODES
+    made["rollback"].add_argument("bento", nargs="?", help="tag (default: the version before)")
+    made["report"].add_argument("number", nargs="?", type=int, help="of the rollout")
     made["scale"].add_argument("many", type=_many, help="instances")
     asked = parser.parse_args(argv)
     signal.signal(signal.SIGINT, signal.default_int_handler)

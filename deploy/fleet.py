@@ -185,9 +185,17 @@ class Fleet:
             raise
         return [*there, *new]
 
+    def instances(self) -> list[Instance]:
+        """All that are up, or should be."""
+        return instances.known(self.journal)
+
+    def version(self, name: str) -> Version:
+        """A version of which there are instances."""
+        return versions.take(self.place, self.of(name)[0].tag)
+
     def of(self, version: str) -> list[Instance]:
         """Instances of a version."""
-        return [one for one in instances.known(self.journal) if one.version == version]
+        return [one for one in self.instances() if one.version == version]
 
     def move(self, **changes: Any) -> Traffic:
         """Change where requests go: journal first, then the router.
@@ -240,7 +248,7 @@ class Fleet:
 
     def _routing(self, traffic: Traffic, without: set[str] | None = None) -> Routing:
         endpoints: dict[str, tuple[Endpoint, ...]] = {}
-        for one in instances.known(self.journal):
+        for one in self.instances():
             if one.name not in (without or set()) and not one.fault:
                 endpoints[one.version] = (*endpoints.get(one.version, ()), one.endpoint)
         try:

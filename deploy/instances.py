@@ -7,10 +7,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deploy import processes
 from deploy.faults import InstanceError
 from deploy.journal import Journal, Process
 from deploy.place import Place
@@ -24,6 +25,10 @@ POLL_SECONDS = 0.05
 FIRST_PORT, LAST_PORT = 21_000, 28_999
 KIND = "instance"
 LOG_LINES = 20
+#: While an instance starts, so many of its processes may end: a helper may, a worker that is started again may not.
+MOST_ENDED = 4
+#: So often a person is told what is waited for.
+SAY_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,10 @@ def add(place: Place, journal: Journal, version: Version, many: int) -> list[Ins
     """
     made = []
     for _ in range(many):
-        processes = journal.processes()
-        numbers = [int(one.name.rpartition("-")[2]) for one in processes if one.about["kind"] == KIND]
+        there = journal.processes()
+        numbers = [int(one.name.rpartition("-")[2]) for one in there if one.about["kind"] == KIND]
         name = f"{version.name}-{max(numbers, default=0) + 1}"
-        port = free_port({port for one in processes for port in one.about.get("ports", ())})
+        port = free_port({port for one in there for port in one.about.get("ports", ())})
         home = place.instances / name
         _make_home(home, version)
         journal.want(name, _about(version, home, port))
@@ -80,29 +85,44 @@ def wait_until_ready(
     Raises:
         InstanceError: one does not get ready; with the end of its log.
     """
-    late = time.monotonic() + READY_SECONDS
-    waiting = {instance.name: instance for instance in instances}
-    told = time.monotonic()
-    while waiting:
-        faults = {one.name: one.fault for one in journal.processes() if one.name in waiting}
-        for name, instance in list(waiting.items()):
-            if name not in faults:
-                raise InstanceError(f"{name} was taken away while it started")
-            if faults[name]:
-                raise InstanceError(
-                    f"{name} ({instance.tag}) does not stay up: it {faults[name]}; {_tail(place, name)}"
-                )
-            if is_ready(instance.endpoint):
-                del waiting[name]
-        if waiting and time.monotonic() > late:
-            name, instance = next(iter(waiting.items()))
-            raise InstanceError(
-                f"{name} ({instance.tag}) was not ready after {READY_SECONDS:.0f} s; {_tail(place, name)}"
-            )
-        if waiting and time.monotonic() - told > 2:
-            told = time.monotonic()
-            say(f"waiting for {', '.join(waiting)}")
-        time.sleep(POLL_SECONDS if waiting else 0)
+    began = time.monotonic()
+    waiting = [_Waiting(instance) for instance in instances]
+    looks = 0
+    while waiting := [one for one in waiting if not is_ready(one.instance.endpoint)]:
+        seconds = time.monotonic() - began
+        if seconds > looks:
+            looks += 1
+            known = {process.name: process for process in journal.processes()}
+            for one in waiting:
+                name = one.instance.name
+                fault = one.fault(known.get(name), seconds)
+                if fault:
+                    raise InstanceError(f"{name} ({one.instance.tag}) {fault}; {_tail(place, name)}")
+            if looks % SAY_SECONDS == 0:
+                say(f"waiting for {', '.join(one.instance.name for one in waiting)}")
+        time.sleep(POLL_SECONDS)
+
+
+@dataclass
+class _Waiting:
+    """An instance that is not ready yet. BentoML starts a worker that cannot start again and again."""
+
+    instance: Instance
+    _below: set[int] = field(default_factory=set)
+    _ended: int = 0
+
+    def fault(self, process: Process | None, seconds: float) -> str:
+        """Why it will not get ready, or nothing; asked once a second."""
+        if process is None or not process.wanted:
+            return "was taken away while it started"
+        if process.fault:
+            return f"does not stay up: it {process.fault}"
+        now = processes.below(process.pid)
+        self._ended += len(self._below - now)
+        self._below = now
+        if self._ended >= MOST_ENDED:
+            return f"starts processes that end again ({self._ended} by now)"
+        return f"was not ready after {READY_SECONDS:.0f} s" if seconds > READY_SECONDS else ""
 
 
 def is_ready(endpoint: Endpoint) -> bool:

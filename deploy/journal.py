@@ -130,7 +130,7 @@ class Rollout:
         stable: tag of the Bento that served before.
         candidate: tag of the one that is rolled out.
         plan: that it goes by.
-        state: `running`, `paused`, `promoted`, `rolled back`.
+        state: `running`, `paused`, `promoted`, `rolled back`, `ended`.
         reason: of the state, for people.
         wish: what somebody asks of it.
     """
@@ -237,7 +237,15 @@ class Journal:
 
     # Rollouts.
 
-    def begin(self, strategy: str, stable: str | None, candidate: str, plan: dict[str, Any], now: float) -> int:
+    def begin(
+        self,
+        strategy: str,
+        stable: str,
+        candidate: str,
+        plan: dict[str, Any],
+        progress: dict[str, Any],
+        now: float,
+    ) -> int:
         """Write a rollout down.
 
         Raises:
@@ -252,6 +260,7 @@ class Journal:
                         stable=stable,
                         candidate=candidate,
                         plan=plan,
+                        progress=progress,
                         state="running",
                         open=1,
                     )

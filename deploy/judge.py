@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data.rollout import STEP, Judgement, PairLimits
+from data.rollout import STEP, Judgement, PairLimits, SlownessLimits
 from data.verdict import Check, Outcome, Verdict
 from deploy import counts, evidence
 from deploy.counts import Pairs, Phase, Split
@@ -151,15 +151,14 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
         text = f"{name}: no edges to compare latencies at, since the stable version had no traffic before the canary"
         return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text)
     tolerated = {edge: _events(timed, edge, limits.tolerated_steps) for edge in edges}
-    excluded = {edge: _events(timed, edge, limits.excluded_steps) for edge in edges}
     harm = {edge: float(evidence.rate_above(events, 1.0)) for edge, events in tolerated.items()}
-    harmless = {edge: float(evidence.rate_below(events, 1.0)) for edge, events in excluded.items()}
+    harmless = {edge: _not_slower(timed, edge, limits) for edge in edges}
     scale = Scale(
         harm=float(evidence.mean(list(harm.values()))),
         harmless=min(harmless.values()),
         claims=(
             f"it is more than {_percent(STEP**limits.tolerated_steps - 1)} slower",
-            f"it is less than {_percent(STEP**limits.excluded_steps - 1)} slower at each of {len(edges)} edges",
+            f"it is less than {_percent(STEP**limits.excluded_steps - 1)} slower or seldom slow at each of {len(edges)} edges",
         ),
     )
     worst = max(edges, key=lambda edge: (harm[edge], edge))
@@ -174,6 +173,17 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
         f" over {_milliseconds(worst)}",
     )
     return _check(name, text, scale, Sample(asked.canary, judgement.requests, "requests"), judgement, numbers)
+
+
+def _not_slower(timed: Sequence[Phase], edge: float, limits: SlownessLimits) -> float:
+    """That the canary is not much slower at an edge, or seldom as slow as that, whatever the stable version is.
+
+    One e-value, the mean of two, as of errors: where nearly no request of either is over an edge, a ratio says nothing.
+    """
+    events = _events(timed, edge, limits.excluded_steps)
+    asked, over = sum(one.requests.canary for one in timed), sum(one.canary for one in events)
+    seldom = evidence.share_above(asked - over, over, 1 - limits.share)
+    return float(evidence.mean([evidence.rate_below(events, 1.0), seldom]))
 
 
 def _events(timed: Sequence[Phase], edge: float, steps: int) -> list[Events]:

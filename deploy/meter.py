@@ -17,7 +17,7 @@ Reading = Mapping[int, Mapping[str, Counters]]
 
 @dataclass
 class Meter:
-    """Sums since it was set to zero.
+    """Sums since it began.
 
     Attributes:
         sums: by version.
@@ -27,10 +27,10 @@ class Meter:
     sums: dict[str, Counters] = field(default_factory=dict)
     last: dict[int, dict[str, Counters]] = field(default_factory=dict)
 
-    def zero(self, reading: Reading) -> None:
+    @classmethod
+    def from_zero(cls, reading: Reading) -> Meter:
         """Count from here."""
-        self.sums = {}
-        self.last = {port: dict(versions) for port, versions in reading.items()}
+        return cls({}, {port: dict(versions) for port, versions in reading.items()})
 
     def add(self, reading: Reading) -> None:
         """Add what came since the last reading."""

@@ -69,6 +69,14 @@ def made(pid: int) -> float | None:
         return None
 
 
+def below(pid: int | None) -> set[int]:
+    """Pids of all processes below one."""
+    try:
+        return {process.pid for process in psutil.Process(pid).children(recursive=True)} if pid else set()
+    except psutil.NoSuchProcess:
+        return set()
+
+
 def marked(mark: str) -> list[psutil.Process]:
     """This user's processes with a mark."""
     found = []

@@ -1,4 +1,4 @@
-"""What a rollout has seen so far: counts of each step, edges, answers compared; kept in the journal at each look."""
+"""What a rollout has seen so far: what was counted in each phase, edges, answers compared; journaled at each look."""
 
 from __future__ import annotations
 
@@ -11,11 +11,26 @@ from data.rollout import Judgement
 from data.verdict import Verdict
 from deploy import counts, judge
 from deploy.counts import Pairs, Phase, Split
-from deploy.meter import Meter
+from deploy.meter import Meter, Reading
 from deploy.router.counters import Counters
 
 #: Latencies of the stable version that say where to compare.
 FEWEST_TIMES = 200
+
+
+@dataclass
+class Counted:
+    """What was counted while nothing changed.
+
+    Attributes:
+        step: of the plan.
+        timed: whether latencies count: not before it is known at which edges they are compared.
+        meter: of both versions.
+    """
+
+    step: int
+    timed: bool
+    meter: Meter
 
 
 @dataclass
@@ -25,64 +40,78 @@ class Progress:
     Attributes:
         stable: name of the version that serves.
         candidate: name of the other.
+        instances: of the stable version, when it began.
         step: that is under way, from 0; -1 before the first.
-        began: when it began, seconds since 1970.
-        meters: by step.
+        began: when that began, seconds since 1970.
+        counted: phase by phase; a step has one, or two if the edges were chosen in it.
         edges: at which latencies are compared.
-        timed_from: the first step whose latencies count: edges are chosen before it.
         answers: pairs compared, or None while nothing is.
     """
 
     stable: str
     candidate: str
+    instances: int
     step: int = -1
     began: float = 0.0
-    meters: dict[int, Meter] = field(default_factory=dict)
+    counted: list[Counted] = field(default_factory=list)
     edges: tuple[float, ...] = ()
-    timed_from: int = 0
     answers: Pairs | None = None
 
     @property
-    def here(self) -> Counters:
-        """What came to the candidate in the step that is under way."""
-        meter = self.meters.get(self.step)
-        return meter.sums.get(self.candidate, Counters()) if meter else Counters()
+    def is_counting(self) -> bool:
+        """Whether something is counted in the step that is under way."""
+        return bool(self.counted) and self.counted[-1].step == self.step
 
-    def choose_edges(self, before: Counters, judgement: Judgement) -> None:
-        """Choose where latencies are compared, from what the stable version took before this step."""
-        timed = before.within.get(float("inf"), 0)
-        if not self.edges and timed >= FEWEST_TIMES:
-            self.edges = counts.edges(before.over(), timed, judgement.slowness.excluded_steps)
-            self.timed_from = self.step
+    def sums(self, version: str) -> Counters:
+        """What came to a version in the step that is under way."""
+        return sum(
+            (one.meter.sums.get(version, Counters()) for one in self.counted if one.step == self.step), Counters()
+        )
 
-    def phases(self, steps: tuple[Step, ...]) -> list[Phase]:
-        """What the judge takes.
+    def count_from(self, reading: Reading) -> None:
+        """Begin a phase."""
+        self.counted.append(Counted(self.step, bool(self.edges), Meter.from_zero(reading)))
 
-        A copy of a share s of requests is as if the candidate had a weight of s / (1 + s). That one request meets both
-        versions only makes evidence smaller than it is: errors that both make speak for neither.
+    def add(self, reading: Reading) -> None:
+        """Add what came since the last reading."""
+        self.counted[-1].meter.add(reading)
+
+    def choose_edges(self, before: Counters, judgement: Judgement) -> bool:
+        """Choose where latencies will be compared, from what the stable version took so far; whether that was possible.
+
+        What was counted before the choice is not compared, or the edges would be those at which the candidate happens to
+        look slow.
         """
-        found = []
-        for place, meter in sorted(self.meters.items()):
-            step = steps[place]
-            weight = step.weight if step.weight is not None else step.mirror / (1 + step.mirror)  # type: ignore[operator]
-            canary, stable = (meter.sums.get(name, Counters()) for name in (self.candidate, self.stable))
-            found.append(_phase(weight, canary, stable, timed=bool(self.edges) and place >= self.timed_from))
-        return found
+        timed = before.within.get(float("inf"), 0)
+        if self.edges or timed < FEWEST_TIMES:
+            return False
+        self.edges = counts.edges(before.over(), timed, judgement.slowness.excluded_steps)
+        return True
 
     def verdict(self, steps: tuple[Step, ...], judgement: Judgement) -> Verdict:
         """On everything so far."""
         return judge.judge(self.phases(steps), self.edges, judgement, answers=self.answers)
+
+    def phases(self, steps: tuple[Step, ...]) -> list[Phase]:
+        """What the judge takes: what was chosen by a header is not split by chance, and stays out."""
+        found = []
+        for one in self.counted:
+            weight = _weight(steps[one.step])
+            if weight is not None:
+                canary, stable = (one.meter.sums.get(name, Counters()) for name in (self.candidate, self.stable))
+                found.append(_phase(weight, canary, stable, timed=one.timed))
+        return found
 
     def written(self) -> dict[str, Any]:
         """For the journal."""
         return {
             "stable": self.stable,
             "candidate": self.candidate,
+            "instances": self.instances,
             "step": self.step,
             "began": self.began,
-            "meters": {str(place): meter.written() for place, meter in self.meters.items()},
+            "counted": [{"step": one.step, "timed": one.timed, "meter": one.meter.written()} for one in self.counted],
             "edges": list(self.edges),
-            "timed_from": self.timed_from,
             "answers": list(self.answers) if self.answers else None,
         }
 
@@ -92,13 +121,24 @@ class Progress:
         return cls(
             written["stable"],
             written["candidate"],
+            written["instances"],
             written["step"],
             written["began"],
-            {int(place): Meter.read(meter) for place, meter in written["meters"].items()},
+            [Counted(one["step"], one["timed"], Meter.read(one["meter"])) for one in written["counted"]],
             tuple(written["edges"]),
-            written["timed_from"],
             Pairs(*written["answers"]) if written["answers"] else None,
         )
+
+
+def _weight(step: Step) -> float | None:
+    """Share of both versions' requests that are the candidate's.
+
+    With copies of a share s of requests, it is s / (1 + s). That one request meets both versions only makes evidence
+    smaller than it is: errors that both make speak for neither.
+    """
+    if step.mirror is not None:
+        return step.mirror / (1 + step.mirror)
+    return step.weight
 
 
 def _phase(weight: float, canary: Counters, stable: Counters, *, timed: bool) -> Phase:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
+from data.deployment import Plan
 from deploy import instances
 from deploy.fleet import Fleet
 from deploy.journal import Rollout
@@ -49,6 +50,27 @@ def history(rollouts: Sequence[Rollout]) -> str:
         + (f": {one.reason}" if one.reason else "")
         for one in rollouts
     )
+
+
+def plan(strategy: str, tag: str, chosen: Plan) -> str:
+    """What a rollout would do."""
+    lines = [f"{strategy} of {tag}:"]
+    for place, step in enumerate(chosen.steps, 1):
+        least = f", {step.at_least} or longer" if step.at_least else ""
+        lines.append(
+            f"  {place}. {step}: {step.requests:,} requests of the candidate or more{least}, {step.at_most} at most"
+        )
+    ends = {
+        "promote": "promoted if the verdict is a pass",
+        "stop": "taken away again, with a verdict",
+        "stay": "stays so until `promote` or `abort`",
+    }
+    lines.append(f"  then {ends[chosen.end]}; rolled back on a fail at any time; undecided: {chosen.undecided}")
+    if chosen.replace:
+        lines.append("  for each instance of the candidate that comes, one of the version before goes")
+    if chosen.keep:
+        lines.append("  the version before stays up, without requests, until the next rollout")
+    return "\n".join(lines)
 
 
 def _how(one: instances.Instance) -> str:

@@ -71,8 +71,17 @@ def find(place: Place, tag: str) -> Version | None:
     return found if found.store.is_dir() else None
 
 
-def _version(place: Place, tag: str) -> Version:
-    name = tag.partition(":")[2].lower().replace(".", "-").replace("_", "-")
-    if not _NAME.fullmatch(name):
+def name(tag: str) -> str:
+    """By which the router knows the version with a whole tag.
+
+    Raises:
+        RegistryError: it cannot name a cluster.
+    """
+    found = tag.partition(":")[2].lower().replace(".", "-").replace("_", "-")
+    if not _NAME.fullmatch(found):
         raise RegistryError(f"Bento {tag!r}: got a version that cannot name a cluster, wanted letters, digits and -")
-    return Version(name, tag, place.versions / name)
+    return found
+
+
+def _version(place: Place, tag: str) -> Version:
+    return Version(name(tag), tag, place.versions / name(tag))

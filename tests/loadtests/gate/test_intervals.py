@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from loadtests.gate.intervals import Interval, difference_of_shares, rounds_needed, sign_test, signed_rank
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from data.verdict import Check, Outcome, Verdict
 from loadtests.gate.intervals import difference_of_shares, signed_rank

@@ -1,0 +1,119 @@
+"""Rollouts drawn at random: what would have happened to every request, had two versions been like that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.rollout import STEP
+from deploy import counts
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Levels = NDArray[np.int64]
+
+#: Edges of the simulated router, in seconds: from 0.3 ms to 0.8 s around a median of 10 ms.
+MEDIAN_SECONDS = 0.01
+LOWEST, HIGHEST = -36, 46
+GRID = tuple(MEDIAN_SECONDS * STEP**step for step in range(LOWEST, HIGHEST + 1))
+#: Requests to the stable version before the rollout, from which edges are chosen.
+BEFORE = 2_000
+#: Requests for each pair that is compared.
+PER_PAIR = 10
+
+
+class Step(NamedTuple):
+    """So many requests at a weight."""
+
+    weight: float
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What canary and stable version are really like.
+
+    Attributes:
+        name: for the table.
+        errors: share of requests, of the canary.
+        stable_errors: share of requests, of the stable version.
+        slower: the canary's latencies, times the stable version's.
+        spread: standard deviation of the logarithm of latencies, which are lognormal.
+        differ: share of mirrored answers that differ.
+        worse: share of forecasts of which the canary's is further off.
+        burst: requests in a row that fail together, of one version.
+    """
+
+    name: str
+    errors: float = 0.005
+    stable_errors: float = 0.005
+    slower: float = 1.0
+    spread: float = 0.6
+    differ: float = 0.0
+    worse: float = 0.5
+    burst: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What happened in one step of one rollout; arrays have a value a request.
+
+    Attributes:
+        weight: share of requests meant for the canary.
+        canary: whether the request went to it.
+        error: whether it failed.
+        over: how many edges of the grid it took longer than.
+    """
+
+    weight: float
+    canary: Bools
+    error: Bools
+    over: Levels
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One simulated rollout; pairs have a value a pair."""
+
+    steps: tuple[Drawn, ...]
+    edges: tuple[float, ...]
+    differ: Bools
+    worse: Bools
+
+
+def draw(truth: Truth, steps: Sequence[Step], random: np.random.Generator) -> Rollout:
+    """One rollout, with what came before it: all that is random is drawn here."""
+    before = _levels(truth.spread * random.standard_normal(BEFORE))
+    earlier = {edge: int((before > step).sum()) for step, edge in enumerate(GRID)}
+    pairs = sum(step.requests for step in steps) // PER_PAIR
+    return Rollout(
+        steps=tuple(_draw_step(truth, step, random) for step in steps),
+        edges=counts.edges(earlier, BEFORE),
+        differ=random.random(pairs) < truth.differ,
+        worse=random.random(pairs) < truth.worse,
+    )
+
+
+def _draw_step(truth: Truth, step: Step, random: np.random.Generator) -> Drawn:
+    canary = random.random(step.requests) < step.weight
+    error = np.zeros(step.requests, dtype=np.bool_)
+    for own, share in ((canary, truth.errors), (~canary, truth.stable_errors)):
+        error[own] = _bursts(random.random(int(own.sum())) < share / truth.burst, truth.burst)
+    slower = np.where(canary, math.log(truth.slower), 0.0)
+    return Drawn(step.weight, canary, error, _levels(truth.spread * random.standard_normal(step.requests) + slower))
+
+
+def _bursts(starts: Bools, length: int) -> Bools:
+    """Each start, and the requests after it."""
+    return np.convolve(starts, np.ones(length))[: starts.size] > 0.5 if starts.size else starts
+
+
+def _levels(logarithms: Floats) -> Levels:
+    """How many edges of the grid latencies are over; given as logarithms of their ratio to the median."""
+    steps = np.ceil(logarithms / math.log(STEP)).astype(np.int64) - LOWEST
+    return np.clip(steps, 0, len(GRID))

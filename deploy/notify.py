@@ -1,0 +1,48 @@
+"""Whom a rollout tells that it ended, or waits: a webhook, at the address in DEPLOY_WEBHOOK."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+from deploy.journal import Rollout
+
+URL = "DEPLOY_WEBHOOK"
+TIMEOUT_SECONDS = 10.0
+
+
+def tell(rollout: Rollout, say: Callable[[str], None]) -> None:
+    """Post a rollout as JSON; its `text` is what chat programs show. A webhook that fails is told of, and no more.
+
+    Args:
+        rollout: as it stands now.
+        say: tells a person.
+    """
+    url = os.environ.get(URL)
+    if not url:
+        return
+    told = {
+        "text": f"{rollout.strategy} of {rollout.candidate}: {rollout.state}: {rollout.reason}",
+        "rollout": rollout.id,
+        "strategy": rollout.strategy,
+        "stable": rollout.stable,
+        "candidate": rollout.candidate,
+        "state": rollout.state,
+        "reason": rollout.reason,
+        "began": rollout.began,
+        "ended": rollout.ended,
+    }
+    try:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("wanted an address that begins with http:// or https://")
+        request = urllib.request.Request(  # noqa: S310 - checked above
+            url, json.dumps(told).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+            answer.read(1)
+    except (OSError, ValueError, http.client.HTTPException) as err:  # its address may hold a secret
+        say(f"the webhook in {URL} was not told: {type(err).__name__}")

@@ -1,0 +1,359 @@
+"""A rollout: a candidate is brought to users by a plan while it is judged, and is promoted or rolled back in the end.
+
+Each step is written to the journal before it is taken, and each can be taken twice without harm; so a rollout whose
+command was killed goes on from where it was with `resume`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+
+from data import durations
+from data.deployment import Plan, Step
+from data.errors import BentocastError
+from data.verdict import Outcome, Verdict
+from deploy import versions
+from deploy.answers import Answers
+from deploy.faults import RolloutError
+from deploy.fleet import Fleet
+from deploy.journal import Rollout
+from deploy.progress import Progress
+from deploy.router.counters import Counters
+from deploy.router.routing import WHOLE, Choice, Mirror
+
+LOCK = "rollout"
+#: So often the counters are read, and a verdict asked for.
+LOOK_SECONDS = 0.5
+#: After a change of weights, requests that were sent before it are given so long before anything is counted.
+SETTLE_SECONDS = 1.0
+#: So often a person is told that nothing is new.
+TELL_SECONDS = 5.0
+
+PROMOTED, ROLLED_BACK, ENDED, PAUSED, RUNNING = "promoted", "rolled back", "ended", "paused", "running"
+#: What may be asked of a rollout, and the state that it brings.
+WISHES = {"pause": PAUSED, "promote": PROMOTED, "abort": ROLLED_BACK}
+BACK = "rollback"
+
+
+@dataclass
+class Driver:
+    """Drives one rollout to its end.
+
+    Attributes:
+        fleet: what is up.
+        sleep: waits, seconds.
+        now: seconds since 1970.
+    """
+
+    fleet: Fleet
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.time
+    _told: tuple[object, float] = field(default=(None, 0.0), init=False)
+
+    def begin(self, strategy: str, tag: str, plan: Plan) -> str:
+        """Begin a rollout and drive it to its end.
+
+        Args:
+            strategy: name of the plan.
+            tag: of the candidate.
+            plan: that it goes by.
+
+        Returns:
+            How it ended: `promoted`, `rolled back`, `ended` or `paused`.
+
+        Raises:
+            BusyError: another rollout is under way.
+            RolloutError: it cannot begin; nothing was changed.
+        """
+        with self._alone():
+            number = self._write(strategy, tag, plan)
+            self._retire_kept(tag)
+            return self._drive(number)
+
+    def back(self, tag: str | None) -> str:
+        """Go back to an earlier version at once, without judging it.
+
+        Args:
+            tag: of its Bento; the version before the one that serves if None.
+
+        Raises:
+            BusyError: a rollout is under way: abort it, which leads back too.
+            RolloutError: there is no such version.
+        """
+        with self._alone():
+            number = self._write(BACK, tag or self._before(), None)
+            return self._close(self._found(number), PROMOTED, "asked to go back")
+
+    def resume(self) -> str:
+        """Go on with the rollout that is under way.
+
+        Raises:
+            RolloutError: there is none.
+            BusyError: another command drives it.
+        """
+        with self._alone():
+            rollout = self._under_way()
+            self.fleet.journal.wish(rollout.id, "")
+            return self._drive(rollout.id)
+
+    def ask(self, wish: str) -> str:
+        """Ask something of the rollout that is under way: of the command that drives it, or do it here.
+
+        Args:
+            wish: `pause`, `promote` or `abort`.
+        """
+        rollout = self._under_way()
+        self.fleet.journal.wish(rollout.id, wish)
+        if self.fleet.place.is_held(LOCK):
+            return f"asked the command that drives rollout {rollout.id} to {wish}"
+        with self._alone():
+            if self.fleet.journal.last(rollout.id, "ending"):
+                return self._drive(rollout.id)
+            self.fleet.journal.wish(rollout.id, "")
+            if wish == "pause":
+                self.fleet.journal.set_state(rollout.id, PAUSED, "asked to pause")
+                return PAUSED
+            return self._close(rollout, WISHES[wish], f"asked to {wish}")
+
+    def _write(self, strategy: str, tag: str, plan: Plan | None) -> int:
+        """Check that it can begin, and write it down."""
+        fleet = self.fleet
+        traffic = fleet.traffic()
+        candidate = versions.take(fleet.place, tag)
+        if candidate.name == traffic.stable:
+            raise RolloutError(f"{candidate.tag} serves already")
+        stable = fleet.of(traffic.stable)
+        if not stable:
+            raise RolloutError("the version that serves has no instance: see `python -m deploy status`")
+        progress = Progress(traffic.stable, candidate.name, len(stable))
+        written = plan.model_dump(mode="json") if plan else {}
+        return fleet.journal.begin(strategy, stable[0].tag, candidate.tag, written, progress.written(), self.now())
+
+    def _before(self) -> str:
+        """Tag of the version before the one that serves."""
+        serves = self.fleet.traffic().stable
+        for rollout in self.fleet.journal.rollouts():
+            if rollout.state == PROMOTED and rollout.stable and versions.name(rollout.candidate) == serves:
+                return rollout.stable
+        raise RolloutError("there is no version before the one that serves: see `python -m deploy history`")
+
+    def _retire_kept(self, tag: str) -> None:
+        """End what an earlier rollout kept for a way back, unless it is what comes now."""
+        traffic = self.fleet.traffic()
+        for version in {one.version for one in self.fleet.instances()} - {traffic.stable, versions.name(tag)}:
+            self.fleet.retire(version)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return self.fleet.place.held(LOCK, "another command drives a rollout: see `python -m deploy status`")
+
+    def _under_way(self) -> Rollout:
+        rollout = self.fleet.journal.under_way()
+        if rollout is None:
+            raise RolloutError("no rollout is under way: see `python -m deploy history`")
+        return rollout
+
+    def _found(self, number: int) -> Rollout:
+        rollout = self.fleet.journal.rollout(number)
+        assert rollout is not None, "it was just written"
+        return rollout
+
+    def _progress(self, number: int) -> Progress:
+        written = self.fleet.journal.progress(number)
+        assert written is not None, "it is written with the rollout"
+        return Progress.read(written)
+
+    def _drive(self, number: int) -> str:
+        """Go on from what the journal says, to the end; whatever is wrong, users stay with the stable version."""
+        journal = self.fleet.journal
+        ending = journal.last(number, "ending")
+        rollout = self._found(number)
+        if ending:
+            return self._end(rollout, ending.about["state"], ending.about["reason"])
+        try:
+            journal.set_state(number, RUNNING)
+            state, reason = self._steps(rollout)
+        except KeyboardInterrupt:
+            journal.set_state(number, PAUSED, "interrupted")
+            raise
+        except BentocastError as err:
+            state, reason = ROLLED_BACK, err.message
+        except Exception as err:
+            self._close(rollout, ROLLED_BACK, f"a fault of this program: {type(err).__name__}: {err}")
+            raise
+        if state == PAUSED:
+            journal.set_state(number, PAUSED, reason)
+            self.fleet.say("go on with `resume`, or end it with `promote` or `abort`")
+            self._over(number)
+            return PAUSED
+        return self._close(rollout, state, reason)
+
+    def _steps(self, rollout: Rollout) -> tuple[str, str]:
+        """Take the steps that are left: the state to end in, and why."""
+        plan = Plan.model_validate(rollout.plan)
+        progress = self._progress(rollout.id)
+        begun = progress.step
+        self.fleet.say(f"starting {rollout.candidate}")
+        for place in range(max(0, begun), len(plan.steps)):
+            if place > begun:
+                progress.step, progress.began = place, self.now()
+            ended = self._step(rollout, plan, progress)
+            if ended:
+                return ended
+        reason = _short(progress.verdict(plan.steps, self.fleet.plan.judgement))
+        return (PROMOTED if plan.end == "promote" else ENDED), reason
+
+    def _step(self, rollout: Rollout, plan: Plan, progress: Progress) -> tuple[str, str] | None:
+        """One step: nothing if it is over and the next may come, or how the rollout ends (or pauses) here."""
+        step = plan.steps[progress.step]
+        self._enter(rollout, plan, progress)
+        if plan.end == "stay" and progress.step == len(plan.steps) - 1:
+            return PAUSED, f"{step} as long as you like"
+        with self._compared(rollout, step, progress) as answers:
+            while True:
+                self.sleep(LOOK_SECONDS)
+                verdict = self._look(rollout, plan, progress, answers)
+                wish = self._found(rollout.id).wish
+                if wish:
+                    self.fleet.journal.wish(rollout.id, "")
+                    return WISHES[wish], f"asked to {wish}"
+                if verdict.outcome is Outcome.FAIL:
+                    return ROLLED_BACK, _short(verdict)
+                if self._is_over(plan, progress, verdict):
+                    return None
+                if self.now() - progress.began > durations.seconds(step.at_most):
+                    why = f"undecided after {step.at_most}: {_short(verdict)}"
+                    return (ROLLED_BACK if plan.undecided == "rollback" else PAUSED), why
+
+    def _is_over(self, plan: Plan, progress: Progress, verdict: Verdict) -> bool:
+        """Whether enough was seen for the next step; after the last one the verdict has to be a pass."""
+        step = plan.steps[progress.step]
+        if progress.sums(progress.candidate).seen < step.requests or verdict.outcome is Outcome.ERROR:
+            return False
+        if step.at_least is not None and self.now() - progress.began < durations.seconds(step.at_least):
+            return False
+        if step.mirror is not None and any(
+            check.name == "answers" and check.outcome is not Outcome.PASS for check in verdict.checks
+        ):
+            return False  # no user gets an answer of a candidate that was not compared
+        return verdict.passed or progress.step < len(plan.steps) - 1
+
+    def _look(self, rollout: Rollout, plan: Plan, progress: Progress, answers: Answers | None) -> Verdict:
+        """Read what came, judge it, and write both down."""
+        step, judgement = plan.steps[progress.step], self.fleet.plan.judgement
+        reading = self._reading(step, progress)
+        progress.add(reading)
+        if progress.choose_edges(progress.sums(progress.stable), judgement):
+            progress.count_from(reading)
+        if answers:
+            progress.answers = answers.look()
+        verdict = progress.verdict(plan.steps, judgement)
+        sums = {name: progress.sums(name) for name in (progress.stable, progress.candidate)}
+        shown = {
+            "step": progress.step,
+            "counts": {name: {"requests": one.seen, "errors": one.errors} for name, one in sums.items()},
+            "verdict": verdict.model_dump(mode="json"),
+        }
+        self.fleet.journal.look(rollout.id, progress.written(), shown, self.now())
+        self._tell(plan, progress, verdict)
+        return verdict
+
+    def _enter(self, rollout: Rollout, plan: Plan, progress: Progress) -> None:
+        """Move traffic to where the step wants it, and begin (or go on) to count."""
+        fleet, step = self.fleet, plan.steps[progress.step]
+        if not progress.is_counting:
+            before = fleet.router.counted([progress.stable]).values()
+            progress.choose_edges(sum((one[progress.stable] for one in before), Counters()), fleet.plan.judgement)
+            fleet.journal.step(rollout.id, progress.written(), step.model_dump(mode="json"), self.now())
+        many = max(1, math.ceil((step.weight or 0) * progress.instances))
+        fleet.bring(versions.take(fleet.place, rollout.candidate), many)
+        stable, candidate = progress.stable, progress.candidate
+        parts = round((step.weight or 0) * WHOLE)
+        fleet.move(
+            weights={stable: WHOLE - parts, candidate: parts},
+            mirror=Mirror(candidate, step.mirror) if step.mirror else None,
+            choices=(Choice(step.header.name, step.header.value, candidate),) if step.header else (),
+        )
+        if plan.replace and step.weight:
+            fleet.scale(fleet.version(stable), max(1, progress.instances - many))
+        if not progress.is_counting:
+            self.sleep(SETTLE_SECONDS)
+            progress.count_from(self._reading(step, progress))
+
+    @contextmanager
+    def _compared(self, rollout: Rollout, step: Step, progress: Progress) -> Iterator[Answers | None]:
+        """What compares answers while requests are copied, if there is a record of them."""
+        url = self.fleet.record_url()
+        if step.mirror is None or url is None:
+            yield None
+            return
+        assert rollout.stable is not None, "there is a version before it"
+        answers = Answers(url, rollout.stable, rollout.candidate, progress.began)
+        try:
+            yield answers
+        finally:
+            answers.close()
+
+    def _reading(self, step: Step, progress: Progress) -> dict[int, dict[str, Counters]]:
+        if step.mirror is None:
+            return self.fleet.router.counted([progress.stable, progress.candidate])
+        answered = self.fleet.router.counted([progress.stable])
+        copied = self.fleet.router.counted([progress.candidate], mirrored=True)
+        return {port: {**answered[port], **copied[port]} for port in answered}
+
+    def _tell(self, plan: Plan, progress: Progress, verdict: Verdict) -> None:
+        """A line when something is new, and every few seconds."""
+        said = (progress.step, verdict.outcome)
+        if said == self._told[0] and self.now() - self._told[1] < TELL_SECONDS:
+            return
+        self._told = (said, self.now())
+        seen = progress.sums(progress.candidate)
+        self.fleet.say(
+            f"step {progress.step + 1} of {len(plan.steps)} ({plan.steps[progress.step]}): {seen.seen:,} requests, "
+            f"{seen.errors:,} errors; {', '.join(f'{check.name} {check.outcome}' for check in verdict.checks)}"
+        )
+
+    def _close(self, rollout: Rollout, state: str, reason: str) -> str:
+        """Write down how it ends, then end it."""
+        self.fleet.journal.add(rollout.id, "ending", {"state": state, "reason": reason}, self.now())
+        return self._end(rollout, state, reason)
+
+    def _end(self, rollout: Rollout, state: str, reason: str) -> str:
+        """Bring users to where they are to stay, then end the other version; may be done twice."""
+        fleet, progress = self.fleet, self._progress(rollout.id)
+        assert rollout.stable is not None, "there is a version before it"
+        keep = bool(rollout.plan) and Plan.model_validate(rollout.plan).keep
+        stays, goes = rollout.stable, rollout.candidate
+        if state == PROMOTED:
+            stays, goes = goes, stays
+        version = versions.take(fleet.place, stays)
+        fleet.bring(version, progress.instances)
+        fleet.move(stable=version.name, weights={version.name: WHOLE}, mirror=None, choices=())
+        if not (keep and state == PROMOTED):
+            fleet.retire(versions.name(goes))
+        fleet.journal.end(rollout.id, state, reason, self.now())
+        self._over(rollout.id)
+        return state
+
+    def _over(self, number: int) -> None:
+        """Tell people: here, in a report, and by the webhook. None of it may undo what was done."""
+        from deploy import notify, report  # matplotlib takes a second to import, and nobody waits for it before
+
+        fleet, rollout = self.fleet, self._found(number)
+        fleet.say(f"{rollout.candidate} {rollout.state}: {rollout.reason}")
+        try:
+            fleet.say(f"report: {report.write(report.Story.of(fleet.journal, rollout), fleet.place.reports)}")
+        except Exception as err:
+            fleet.say(f"no report: {type(err).__name__}: {err}")
+        notify.tell(rollout, fleet.say)
+
+
+def _short(verdict: Verdict) -> str:
+    """What decided: the checks with the verdict's outcome, or that all passed."""
+    if verdict.passed:
+        return f"all of {len(verdict.checks)} checks passed"
+    deciding = [check.text for check in verdict.checks if check.outcome is verdict.outcome]
+    return f"{verdict.outcome}: {'; '.join(deciding)}"

@@ -1,0 +1,74 @@
+"""The journal keeps what is written, and lets one rollout be open at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.faults import BusyError, RolloutError
+from deploy.journal import Journal
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    made = Journal(f"sqlite:///{tmp_path / 'journal.db'}")
+    yield made
+    made.close()
+
+
+def begin(journal: Journal, now: float = 1.0) -> int:
+    return journal.begin("canary", "b:one", "b:two", {"steps": []}, {"step": -1}, now)
+
+
+def test_what_is_written_is_there_for_the_next_process(journal: Journal, tmp_path: Path) -> None:
+    number = begin(journal)
+    journal.step(number, {"step": 0}, {"weight": 0.1}, 2.0)
+    journal.look(number, {"step": 0, "seen": 5}, {"counts": {}}, 3.0)
+    journal.wish(number, "abort")
+    journal.put_state({"revision": 1})
+    journal.put_state({"revision": 2})
+    other = Journal(f"sqlite:///{tmp_path / 'journal.db'}")
+    rollout = other.under_way()
+    assert rollout is not None
+    assert (rollout.id, rollout.state, rollout.wish, rollout.candidate) == (number, "running", "abort", "b:two")
+    assert other.progress(number) == {"step": 0, "seen": 5}
+    assert [event.kind for event in other.events(number)] == ["step", "look"]
+    last = other.last(number, "step")
+    assert last is not None
+    assert last.about == {"weight": 0.1}
+    assert other.last(number, "ending") is None
+    assert other.state() == {"revision": 2}
+    other.close()
+
+
+def test_two_rollouts_at_once_are_refused(journal: Journal) -> None:
+    number = begin(journal)
+    with pytest.raises(BusyError, match=r"a rollout is under way: canary of b:two \(running\); there can be one"):
+        begin(journal)
+    journal.end(number, "promoted", "all checks passed", 9.0)
+    assert journal.under_way() is None
+    assert begin(journal, 10.0) == number + 1
+    assert [one.state for one in journal.rollouts()] == ["running", "promoted"]
+
+
+def test_processes(journal: Journal) -> None:
+    journal.want("b-1", {"kind": "instance"})
+    journal.started("b-1", [1.0, 2.0], 77, 1.5)
+    journal.given_up("b-1", "ended 5 times")
+    (one,) = journal.processes()
+    assert (one.wanted, one.pid, one.made, one.starts, one.fault) == (True, 77, 1.5, (1.0, 2.0), "ended 5 times")
+    journal.want("b-1", {"kind": "instance"})
+    (again,) = journal.processes()
+    assert (again.fault, again.starts, again.pid) == ("", (), 77)
+    journal.unwant("b-1")
+    assert not journal.processes()[0].wanted
+    journal.forget("b-1")
+    assert journal.processes() == []
+
+
+def test_a_disk_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "journal.db").mkdir()
+    with pytest.raises(RolloutError, match=r"journal sqlite:///.*journal\.db: unable to open database file"):
+        Journal(f"sqlite:///{tmp_path / 'journal.db'}")

@@ -1,0 +1,122 @@
+"""The keeper starts what is wanted, starts again what died, gives up what dies too often, and takes over what runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from deploy import keeper
+from deploy.journal import Journal
+from deploy.keeper import STARTS, WITHIN_SECONDS, Keeper
+from deploy.place import Place
+from tests.deploy.fleet import kill, wait_for
+
+
+@pytest.fixture
+def keepers(tmp_path: Path) -> Iterator[Callable[[], Keeper]]:
+    """Keepers of one deployment, one after another."""
+    place = Place(tmp_path / "place")
+    place.folder.mkdir()
+    journal = Journal(f"sqlite:///{place.journal}")
+    made: list[Keeper] = []
+
+    def make() -> Keeper:
+        made.append(Keeper(place, journal))
+        return made[-1]
+
+    yield make
+    for keeper_ in made:
+        for child in keeper_.children.values():
+            child.kill()
+            child.wait()
+    journal.close()
+
+
+@pytest.fixture
+def kept(keepers: Callable[[], Keeper]) -> Keeper:
+    return keepers()
+
+
+def about(kept: Keeper, code: str = "import time; time.sleep(600)") -> dict[str, Any]:
+    return {
+        "kind": "instance",
+        "arguments": [sys.executable, "-c", code],
+        "folder": str(kept.place.folder),
+        "environment": {},
+    }
+
+
+def pid(kept: Keeper) -> int:
+    (one,) = kept.journal.processes()
+    assert one.pid is not None
+    return one.pid
+
+
+def test_a_process_that_died_is_started_again(kept: Keeper) -> None:
+    kept.journal.want("one", about(kept))
+    kept.look()
+    first = pid(kept)
+    kept.look()
+    assert pid(kept) == first
+    kill(psutil.Process(first))
+    kept.children[first].wait()
+    kept.look()
+    assert pid(kept) != first
+    assert psutil.pid_exists(pid(kept))
+
+
+def test_a_new_keeper_takes_over(kept: Keeper, keepers: Callable[[], Keeper]) -> None:
+    kept.journal.want("one", about(kept))
+    kept.look()
+    keepers().look()
+    assert pid(kept) in kept.children
+
+
+def test_what_was_started_and_not_noted_is_ended(kept: Keeper, keepers: Callable[[], Keeper]) -> None:
+    kept.journal.want("one", about(kept))
+    kept.look()
+    first = pid(kept)
+    kept.journal.started("one", [], None, None)  # as if it had been killed before it could write the pid down
+    keepers().look()
+    kept.children[first].wait()
+    assert pid(kept) != first
+
+
+def test_a_process_that_dies_too_often_is_given_up(kept: Keeper) -> None:
+    kept.journal.want("one", about(kept, "raise SystemExit(3)"))
+    for _ in range(STARTS):
+        kept.look()
+        kept.children[pid(kept)].wait()
+    kept.look()
+    (one,) = kept.journal.processes()
+    assert one.fault == f"ended {STARTS} times within {WITHIN_SECONDS:.0f} s"
+    kept.look()
+    assert not kept.children
+
+
+def test_what_is_not_wanted_ends_and_is_forgotten(kept: Keeper) -> None:
+    kept.journal.want("one", about(kept))
+    kept.look()
+    child = kept.children[pid(kept)]
+    kept.journal.unwant("one")
+    wait_for(lambda: kept.look() == 0, "it is not forgotten")
+    assert child.wait() != 0
+
+
+@pytest.mark.parametrize(
+    ("starts", "wanted"),
+    [
+        ([], True),
+        ([99.0] * (STARTS - 1), True),
+        ([99.0] * STARTS, False),
+        ([99.0 - WITHIN_SECONDS] * STARTS, True),
+        ([200.0] * STARTS, True),  # the clock was set back: they say nothing
+    ],
+)
+def test_the_limit_of_starts(starts: list[float], *, wanted: bool) -> None:
+    assert keeper.may_start(starts, 100.0) is wanted

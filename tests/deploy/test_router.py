@@ -1,0 +1,123 @@
+"""What goes into Envoy's files, checked by Envoy itself, and what comes out of its statistics."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.rollout import STEP
+from deploy.faults import RouterError
+from deploy.meter import Meter
+from deploy.router import counters, envoy
+from deploy.router.counters import Counters
+from deploy.router.router import Router, Settings
+from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
+
+ONE, OTHER = Endpoint(21000, 21001), Endpoint(21002, 21003)
+BOTH = {"a": (ONE,), "b": (OTHER,)}
+
+
+@pytest.mark.parametrize(
+    "routing",
+    [
+        Routing({"a": (ONE,)}, {"a": WHOLE}),
+        Routing(BOTH, {"a": WHOLE - 1, "b": 1}),
+        Routing(BOTH, {"a": WHOLE}, mirror=Mirror("b", 0.25)),
+        Routing(BOTH, {"a": WHOLE}, choices=(Choice("x-group", "b", "b"),)),
+        Routing(BOTH, {"a": 5_000, "b": 5_000}, sticky="x-user"),
+    ],
+    ids=["one", "weights", "mirror", "header", "sticky"],
+)
+def test_envoy_takes_it(routing: Routing, tmp_path: Path) -> None:
+    Router(tmp_path, Settings(port=18_080, admin_ports=(18_081, 18_082), access_log=True)).write(routing, 1)
+    assert (tmp_path / "envoy-18082.yaml").exists()
+
+
+def test_what_envoy_refuses_changes_nothing(tmp_path: Path) -> None:
+    router = Router(tmp_path, Settings(host="nowhere at all", port=18_080))
+    with pytest.raises(RouterError, match=r"Envoy refuses the configuration in .*checked\.yaml: .*nowhere at all"):
+        router.write(Routing({"a": (ONE,)}, {"a": WHOLE}), 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["checked.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"weights": {"a": 1}}, "got weights {'a': 1}, wanted parts of 10000"),
+        ({"weights": {"a": WHOLE + 1, "b": -1}}, "wanted parts of 10000"),
+        ({"weights": {"c": WHOLE}}, "c would get requests, but has no instance"),
+        ({"weights": {"a": WHOLE}, "mirror": Mirror("c", 0.5)}, "c would get requests"),
+        ({"weights": {"a": WHOLE}, "mirror": Mirror("b", 1.5)}, "got a mirrored share of 1.5"),
+        ({"weights": {"a": WHOLE}, "choices": (Choice("x", "y", "d"),)}, "d would get requests"),
+    ],
+)
+def test_a_routing_that_would_lose_requests_is_refused(values: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValueError, match=r"wanted|would") as err:
+        Routing(BOTH, **values)
+    assert fault in str(err.value)
+
+
+def test_edges_are_a_step_apart() -> None:
+    edges = envoy.edges_ms()
+    ratios = [high / low for low, high in itertools.pairwise(edges)]
+    assert edges[0] == envoy.FIRST_MS
+    assert edges[-1] >= envoy.LAST_MS
+    assert all(abs(ratio - STEP) < 0.001 for ratio in ratios)
+
+
+STATISTICS = """\
+# TYPE envoy_cluster_upstream_rq_completed counter
+envoy_cluster_upstream_rq_completed{envoy_cluster_name="a-http"} 7
+envoy_cluster_upstream_rq_completed{envoy_cluster_name="a-grpc"} 5
+envoy_cluster_upstream_rq_completed{envoy_cluster_name="a-http-mirrored"} 900
+# TYPE envoy_cluster_external_upstream_rq_completed counter
+envoy_cluster_external_upstream_rq_completed{envoy_cluster_name="a-http"} 7
+# TYPE envoy_cluster_upstream_rq_xx counter
+envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="a-http"} 4
+envoy_cluster_upstream_rq_xx{envoy_response_code_class="4",envoy_cluster_name="a-http"} 1
+envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="a-http"} 2
+# TYPE envoy_cluster_grpc_0 counter
+envoy_cluster_grpc_0{envoy_cluster_name="a-grpc"} 2
+# TYPE envoy_cluster_grpc_3 counter
+envoy_cluster_grpc_3{envoy_cluster_name="a-grpc"} 1
+# TYPE envoy_cluster_grpc_14 counter
+envoy_cluster_grpc_14{envoy_cluster_name="a-grpc"} 2
+# TYPE envoy_cluster_upstream_rq_time histogram
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a-http",le="0.5"} 0
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a-http",le="5"} 4
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a-http",le="+Inf"} 6
+envoy_cluster_upstream_rq_time_sum{envoy_cluster_name="a-http"} 60
+envoy_cluster_upstream_rq_time_count{envoy_cluster_name="a-http"} 6
+"""
+
+
+def test_statistics_are_read_by_version() -> None:
+    found = counters.read(STATISTICS, ["a", "b"])
+    assert found["a"] == Counters(12, 4, {0.0005: 0, 0.005: 4, float("inf"): 6})
+    assert found["a"].over() == {0.0005: 6, 0.005: 2}
+    assert found["a"].seen == 12
+    assert found["b"] == Counters()
+    assert counters.read(STATISTICS, ["a"], mirrored=True)["a"].requests == 900
+
+
+def test_times_counted_before_answers_count_as_requests() -> None:
+    assert Counters(3, 0, {float("inf"): 5}).seen == 5
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=30))
+def test_a_meter_counts_all_that_came_between_readings_whatever_restarts(turns: list[tuple[int, bool]]) -> None:
+    """A router that starts again counts from zero; what it had counted since the last reading is lost with it, no more."""
+    meter, counted, wanted = Meter.from_zero({1: {"a": Counters(100)}, 2: {"a": Counters(7)}}), 100, 0
+    for more, restarts in turns:
+        if restarts and more < counted:  # one that has counted as much by then cannot be told apart
+            counted = 0
+        counted += more
+        wanted += more
+        meter.add({1: {"a": Counters(counted)}, 2: {"a": Counters(7)}})
+        meter = Meter.read(meter.written())
+    assert meter.sums.get("a", Counters()).requests == wanted
