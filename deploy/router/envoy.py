@@ -9,6 +9,7 @@ says otherwise; an endpoint that is taken out but passes its health checks goes 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,7 @@ def _routes(routing: Routing) -> Message:
     }
 
 
-def _route(protocol: Protocol, routing: Routing, weights: dict[str, int], header: Message | None) -> Message:
+def _route(protocol: Protocol, routing: Routing, weights: Mapping[str, int], header: Message | None) -> Message:
     match: Message = {"prefix": "/"}
     if protocol == "grpc":
         match["grpc"] = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 #: Weights are parts of this many.
@@ -69,15 +70,15 @@ class Routing:
         mirror: a version that gets copies.
         choices: by header, first match first.
         sticky: header whose value decides which version answers, so that a user stays with one.
+        timeout_seconds: after which a request is given up.
     """
 
-    endpoints: dict[str, tuple[Endpoint, ...]]
-    weights: dict[str, int]
+    endpoints: Mapping[str, tuple[Endpoint, ...]]
+    weights: Mapping[str, int]
     mirror: Mirror | None = None
     choices: tuple[Choice, ...] = ()
     sticky: str | None = None
-    #: Seconds after which a request is given up.
-    timeout_seconds: float = field(default=35.0)
+    timeout_seconds: float = 35.0
 
     def __post_init__(self) -> None:
         """Refuse what Envoy would answer with 503.
@@ -86,7 +87,7 @@ class Routing:
             ValueError: weights that do not add up, or a version that is not up.
         """
         if sum(self.weights.values()) != WHOLE or min(self.weights.values(), default=-1) < 0:
-            raise ValueError(f"got weights {self.weights}, wanted parts of {WHOLE} that add up to it")
+            raise ValueError(f"got weights {dict(self.weights)}, wanted parts of {WHOLE} that add up to it")
         named = {version for version, weight in self.weights.items() if weight}
         named |= {choice.version for choice in self.choices}
         if self.mirror:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from data.page import BAD, GOOD, QUIET, STRONG, UNSURE, plain, ticks
 from data.verdict import Outcome
 from loadtests.gate.judge import RATIOS
 from loadtests.gate.measured import Gated
-from loadtests.page import BAD, GOOD, QUIET, STRONG, UNSURE, plain, ticks
 
 BASELINE, CANDIDATE, LIMIT = QUIET, STRONG, BAD
 COLOURS = {Outcome.PASS: GOOD, Outcome.FAIL: BAD, Outcome.ERROR: BAD, Outcome.INCONCLUSIVE: UNSURE}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from data import atomic
+from data import page as html
 from data.verdict import Check, Outcome
-from loadtests import page as html
 from loadtests.gate import plots
 from loadtests.gate.measured import SIDES, Gated
 

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data import atomic
+from data import page as html
 from data.loadtest import LoadHistory
 from data.verdict import Verdict
-from loadtests import page as html
 from loadtests.gate.judge import RATIOS, RISING
 from loadtests.gate.report import UNITS
 from loadtests.history import chain

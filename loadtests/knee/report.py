@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from data import atomic
-from loadtests import page as html
+from data import page as html
 from loadtests.knee.search import Climbed, Limit, Probe
 
 PAGE, NUMBERS = "knee.html", "knee.json"
