@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
-import signal
 import sys
 from pathlib import Path
 
 from data import command, configuration
 from data.params import PARAMS, Params
 from data.verdict import Outcome
+from loadtests import signals
 
 OUT = Path("out/loadtest")
 CODES = {Outcome.PASS: 0, Outcome.FAIL: 7, Outcome.INCONCLUSIVE: 8, Outcome.ERROR: 9}
@@ -102,8 +102,7 @@ def main(argv: list[str]) -> None:
             "--out", type=Path, default=OUT, help="folder of report, numbers and logs (default: %(default)s)"
         )
     asked = parser.parse_args(argv)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signals.heed()
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))
 
 
