@@ -52,11 +52,11 @@ def knee(config: Params, asked: argparse.Namespace) -> int:
 
 
 def history(config: Params, asked: argparse.Namespace) -> int:
-    """Draw the figures of all gates that led to the newest Bento, and judge whether they crept beyond a limit."""
+    """Draw the figures of all gates (by loadtest.protocol) to the newest Bento; judge whether they crept beyond a limit."""
     from loadtests.gate import tracked
     from loadtests.history import report
 
-    found = report.Found.of(tracked.gates(config.promote.experiment), config.loadtest.history)
+    found = report.Found.of(tracked.gates(config.promote.experiment), config.loadtest)
     report.write(found, asked.out)
     print(report.text(found), flush=True)
     command.say(f"report: {asked.out / report.PAGE}")

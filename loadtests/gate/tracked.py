@@ -83,7 +83,7 @@ def gates(experiment: str) -> list[Gate]:
             began=run.began,
             baseline=run.tags["baseline"],
             candidate=run.tags["candidate"],
-            model=run.tags.get("candidate_model_version", ""),
+            protocol=run.params["protocol"],
             outcome=run.tags["outcome"],
             numbers=run.metrics,
         )

@@ -186,7 +186,7 @@ def test_models_that_want_other_requests_are_not_compared() -> None:
     def source(server, side, settings, seed, same):
         given.append(same)
         horizon = 24 if side == "baseline" else 12
-        wanted = Wanted("m", "1h", horizon, 100, (), (), "b:" + side, "1", None)
+        wanted = Wanted("m", "1h", horizon, 100, (), (), "b:" + side, None)
         connection = types.SimpleNamespace(wanted=wanted, asks=["made for " + side])
         return types.SimpleNamespace(connection=connection, close=lambda: print("closed", side))
     contest._source = source
