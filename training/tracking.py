@@ -328,4 +328,4 @@ def _named() -> Iterator[None]:
         yield
     except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as err:
         text = address.mask(str(err).strip().partition("\n")[0])[:300]
-        raise RegistryError(f"MLflow failed: {text}; nothing was promoted, `dvc repro` tries again") from err
+        raise RegistryError(f"MLflow failed: {text}; nothing was promoted, the same command tries again") from err
