@@ -87,6 +87,7 @@ def test_page_is_whole_and_safe() -> None:
         ET.fromstring("<svg" + part[: part.index("</svg>") + 6])
     assert body.count("<svg") == 3
     assert "200 requests/s (30% of the baseline&#x27;s 800) for 1 s each" in made
+    assert "8 requests under way at once for 0.75 s, where answers within 100 ms count" in made
 
 
 def test_the_same_numbers_make_the_same_page(tmp_path: Path) -> None:
