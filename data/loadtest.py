@@ -31,7 +31,7 @@ class LoadGate(Section):
     load: Share = 0.3
     #: Requests under way at once while throughput is measured.
     connections: int = Field(default=8, ge=1, le=512)
-    #: Of one measurement of latencies; of throughput half as long.
+    #: Of one measurement of latencies; of throughput three quarters of it.
     seconds: float = Field(default=1.0, ge=0.2, le=60)
     #: Most rounds; fewer when the verdict is clear before.
     rounds: int = Field(default=40, ge=1, le=500)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
-import signal
 import sys
 from pathlib import Path
 
 from data import command, configuration
 from data.params import PARAMS, Params
 from data.verdict import Outcome
+from loadtests import signals
 
 OUT = Path("out/loadtest")
 CODES = {Outcome.PASS: 0, Outcome.FAIL: 7, Outcome.INCONCLUSIVE: 8, Outcome.ERROR: 9}
@@ -52,11 +52,11 @@ def knee(config: Params, asked: argparse.Namespace) -> int:
 
 
 def history(config: Params, asked: argparse.Namespace) -> int:
-    """Draw the figures of all gates that led to the newest Bento, and judge whether they crept beyond a limit."""
+    """Draw the figures of all gates (by loadtest.protocol) to the newest Bento; judge whether they crept beyond a limit."""
     from loadtests.gate import tracked
     from loadtests.history import report
 
-    found = report.Found.of(tracked.gates(config.promote.experiment), config.loadtest.history)
+    found = report.Found.of(tracked.gates(config.promote.experiment), config.loadtest)
     report.write(found, asked.out)
     print(report.text(found), flush=True)
     command.say(f"report: {asked.out / report.PAGE}")
@@ -102,8 +102,7 @@ def main(argv: list[str]) -> None:
             "--out", type=Path, default=OUT, help="folder of report, numbers and logs (default: %(default)s)"
         )
     asked = parser.parse_args(argv)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signals.heed()
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))
 
 

@@ -107,7 +107,8 @@ class Source:
 
     def __init__(self, host: str, protocol: str, seed: int, same: list[Ask] | None = None) -> None:
         hub = gevent.get_hub()
-        hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # Ctrl-C is told by whoever runs this, once
+        if KeyboardInterrupt not in hub.NOT_ERROR:
+            hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # Ctrl-C is told by whoever runs this, once
         kind = USERS[protocol]
         self._environment = Environment(user_classes=[kind], host=host)
         self._told = Told()

@@ -44,7 +44,6 @@ class Wanted:
         past: names of covariates with a number for each value.
         future: names of covariates with a number for each step.
         bento: tag of what serves it.
-        version: of the model.
         grpc_port: where gRPC listens, or None.
     """
 
@@ -55,7 +54,6 @@ class Wanted:
     past: tuple[str, ...]
     future: tuple[str, ...]
     bento: str
-    version: str
     grpc_port: int | None
 
     @classmethod
@@ -69,7 +67,6 @@ class Wanted:
             past=tuple(told["past_covariates"]),
             future=tuple(told["future_covariates"]),
             bento=told["bento"],
-            version=told["version"],
             grpc_port=told.get("grpc_port"),
         )
 

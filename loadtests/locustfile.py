@@ -10,6 +10,7 @@ import contextlib
 import logging
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ __all__ = ["V2", "Binary", "Grpc", "Native"]
 LATE_SECONDS, LATE_SHARE = 0.05, 0.01
 #: Exit code of a run in which more were.
 GENERATOR_IS_THE_LIMIT = 9
+#: Where it stands in what a worker reports to its master.
+LATENESS = "lateness"
 
 logger = logging.getLogger("bentocast.loadtests")
 
@@ -44,25 +47,35 @@ def options(parser: ArgumentParser) -> None:
 
 
 class Lateness:
-    """Counts what this process sent too late, and says so at the end."""
+    """Counts what was sent too late, by this process and by workers that report to it, and says so at the end."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self.sent = self.late = 0
+        self._own: Counter[str] = Counter()
+        self._workers: dict[str, Counter[str]] = {}
 
     def hear(self, *, context: dict[str, Any], **_: object) -> None:
-        """Of each request."""
-        self.sent += 1
-        self.late += context.get("late", 0.0) > LATE_SECONDS
+        """Of each request that this process sent."""
+        self._own["sent"] += 1
+        self._own["late"] += context.get("late", 0.0) > LATE_SECONDS
+
+    def report(self, *, data: dict[str, Any], **_: object) -> None:
+        """On a worker: tell the master, every few seconds. All since the start, so that a lost report costs nothing."""
+        data[LATENESS] = dict(self._own)
+
+    def gather(self, *, client_id: str, data: dict[str, Any], **_: object) -> None:
+        """On a master: hear a worker."""
+        self._workers[client_id] = Counter(data[LATENESS])
 
     def tell(self, **_: object) -> None:
         """At the end."""
-        if self.sent and self.late > LATE_SHARE * self.sent:
+        whole = sum(self._workers.values(), self._own)
+        if whole["late"] > LATE_SHARE * whole["sent"]:
             logger.error(
                 "the generator, not the service, was the limit: it sent %d of %d requests more than %d ms late; use more "
                 "processes (--processes -1) or machines (--master, --worker), or a lower rate",
-                self.late,
-                self.sent,
+                whole["late"],
+                whole["sent"],
                 LATE_SECONDS * 1e3,
             )
             self._environment.process_exit_code = GENERATOR_IS_THE_LIMIT
@@ -81,5 +94,10 @@ def connect(environment: Environment, **_: object) -> None:
 def watch(environment: Environment, **_: object) -> None:
     """Watch the generator itself."""
     lateness = Lateness(environment)
-    environment.events.request.add_listener(lateness.hear)  # type: ignore[no-untyped-call]
-    environment.events.quitting.add_listener(lateness.tell)  # type: ignore[no-untyped-call]
+    for event, heard in (
+        (environment.events.request, lateness.hear),
+        (environment.events.report_to_master, lateness.report),
+        (environment.events.worker_report, lateness.gather),
+        (environment.events.quitting, lateness.tell),
+    ):
+        event.add_listener(heard)  # type: ignore[no-untyped-call]

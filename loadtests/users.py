@@ -8,6 +8,8 @@ a greenlet of its own, and its time counts from when it was due. `-u 200` theref
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import random
@@ -72,6 +74,8 @@ class Connection:
         self._http = HTTPClient.from_url(
             host, concurrency=UNDER_WAY, connection_timeout=TIMEOUT_SECONDS, network_timeout=TIMEOUT_SECONDS
         )
+        self._closing = contextlib.ExitStack()
+        self._closing.callback(self._http.close)
         self._headers = {"x-api-key": os.environ[KEY]} if os.environ.get(KEY) else {}
         try:
             self.wanted = Wanted.of(self._get("/v1/timeseries/models")["models"][0])
@@ -88,7 +92,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._closing.close()
 
     def _get(self, path: str) -> Any:
         answer = self._http.get(path, headers=self._headers)
@@ -111,19 +115,19 @@ class Connection:
 
     def _grpc(self, host: str) -> tuple[Send, Callable[[Ask, str], Message]]:
         import grpc
-        import grpc.experimental.gevent
 
         from loadtests.messages import Typed
 
         if self.wanted.grpc_port is None:
             raise StatusError(f"{host} serves no gRPC: start it without BENTOCAST_GRPC=false")
-        grpc.experimental.gevent.init_gevent()
+        _let_grpc_yield()
         address = urlsplit(host)
         target = f"{address.hostname}:{self.wanted.grpc_port}"
         secure = address.scheme == "https"
         channel = (
             grpc.secure_channel(target, grpc.ssl_channel_credentials()) if secure else grpc.insecure_channel(target)
         )
+        self._closing.callback(channel.close)
         typed = Typed(channel)
         metadata = tuple(self._headers.items())
 
@@ -262,6 +266,14 @@ USERS: dict[str, type[Forecaster]] = {user.protocol: user for user in (Native, V
 def _name(ask: Ask) -> str:
     count = len(ask["inputs"])
     return "1 series" if count == 1 else f"{count} series"
+
+
+@functools.cache
+def _let_grpc_yield() -> None:
+    """gRPC waits outside Python and would keep all greenlets waiting; it is told so once a process, before its first channel."""
+    import grpc.experimental.gevent
+
+    grpc.experimental.gevent.init_gevent()
 
 
 def _start(body: bytes) -> str:

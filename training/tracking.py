@@ -79,9 +79,10 @@ def connect(then: str = "nothing was registered, `dvc repro` goes on from here")
 
 
 class Run(NamedTuple):
-    """A run of the past: when it began (seconds since 1970), what was measured and said."""
+    """A run of the past: when it began (seconds since 1970), how it was set, what was measured and said."""
 
     began: float
+    params: dict[str, str]
     metrics: dict[str, float]
     tags: dict[str, str]
 
@@ -100,7 +101,7 @@ def runs(experiment: str, tags: dict[str, str]) -> list[Run]:
         token: str | None = ""
         while token is not None:
             page = client.search_runs([found.experiment_id], wanted, order_by=["start_time"], page_token=token)
-            made += [Run(one.info.start_time / 1e3, one.data.metrics, one.data.tags) for one in page]
+            made += [Run(one.info.start_time / 1e3, one.data.params, one.data.metrics, one.data.tags) for one in page]
             token = page.token or None
         return made
 
@@ -327,4 +328,4 @@ def _named() -> Iterator[None]:
         yield
     except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as err:
         text = address.mask(str(err).strip().partition("\n")[0])[:300]
-        raise RegistryError(f"MLflow failed: {text}; nothing was promoted, `dvc repro` tries again") from err
+        raise RegistryError(f"MLflow failed: {text}; nothing was promoted, the same command tries again") from err

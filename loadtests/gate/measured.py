@@ -12,6 +12,10 @@ from loadtests.gate.judge import Round
 
 BASELINE, CANDIDATE = "baseline", "candidate"
 SIDES = (BASELINE, CANDIDATE)
+#: A round alternates between the sides this often: what a machine does to one for a while it does to the other too.
+PIECES = 3
+#: How long throughput is measured, as a share of how long latencies are.
+SATURATED = 0.75
 
 
 @dataclass

@@ -13,7 +13,7 @@ from data import atomic
 from data import page as html
 from data.verdict import Check, Outcome
 from loadtests.gate import plots
-from loadtests.gate.measured import SIDES, Gated
+from loadtests.gate.measured import PIECES, SATURATED, SIDES, Gated
 
 PAGE, NUMBERS = "gate.html", "gate.json"
 #: How a figure is shown: what it is divided by, and its unit.
@@ -130,10 +130,11 @@ def _how(found: Gated) -> str:
     measured, plan = found.measured, found.settings.gate
     return (
         f"Both Bentos ran side by side. In each of {len(measured.rounds)} rounds (at most {plan.rounds}) both got the same "
-        f"requests at the same times, in random order: {measured.rate:.0f} requests/s ({plan.load:.0%} of the baseline's "
-        f"{measured.capacity:,.0f}) for {plan.seconds:g} s each, as independent clients send them, each latency counted "
-        f"from when its request was due; then {plan.connections} requests under way at once for {plan.seconds / 2:g} s, "
-        f"where answers within {found.settings.objective.seconds * 1e3:g} ms count. Ratios are medians over rounds "
-        f"(Hodges-Lehmann) between bounds of the signed-rank test, corrected for the number of figures and looks at "
-        f"{plan.confidence:.0%} confidence. Protocol {found.settings.protocol}, seed {found.seed}, {found.seconds:.0f} s in all."
+        f"requests at the same times, in random order and in {PIECES} pieces, taking turns: {measured.rate:.0f} requests/s "
+        f"({plan.load:.0%} of the baseline's {measured.capacity:,.0f}) for {plan.seconds:g} s each, as independent clients "
+        f"send them, each latency counted from when its request was due; and {plan.connections} requests under way at once "
+        f"for {plan.seconds * SATURATED:g} s, where answers within {found.settings.objective.seconds * 1e3:g} ms count. "
+        "Ratios are medians over rounds (Hodges-Lehmann) between bounds of the signed-rank test, corrected for the number of "
+        f"figures and looks at {plan.confidence:.0%} confidence. Protocol {found.settings.protocol}, seed {found.seed}, "
+        f"{found.seconds:.0f} s in all."
     )

@@ -13,15 +13,11 @@ from data.loadtest import LoadGate
 from loadtests.arrivals import Source, Told, picks, poisson
 from loadtests.faults import LoadtestError
 from loadtests.gate.judge import Round, Side
-from loadtests.gate.measured import BASELINE, SIDES, Measured
+from loadtests.gate.measured import BASELINE, PIECES, SATURATED, SIDES, Measured
 from loadtests.processes import Server
 
 #: Before anything is measured each side is used so often for so long, in turn.
 WARM_UPS, WARM_UP_SECONDS = 8, 0.25
-#: A round alternates between the sides this often: what a machine does to one for a while it does to the other too.
-PIECES = 3
-#: How long throughput is measured, as a share of how long latencies are.
-SATURATED = 0.75
 #: Furthest that the wall clock may move against the monotonic one.
 CLOCK_SECONDS = 0.5
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from loadtests.gate.measured import Gated
+from data.errors import RegistryError
+from loadtests.gate.measured import CANDIDATE, Gated
 from loadtests.gate.report import NUMBERS, PAGE
 from loadtests.history.chain import Gate
 from training import tracking
@@ -33,8 +34,15 @@ def log(found: Gated, experiment: str, folder: Path) -> str:
     Raises:
         RegistryError: MLflow is out of reach; the report is in `folder` all the same.
     """
-    connect()
-    candidate = found.sides["candidate"]
+    try:
+        tracking.connect("the gate was not logged")
+        return _logged(found, experiment, folder)
+    except RegistryError as err:
+        raise RegistryError(f"{err.message}; the report is in {folder} all the same") from err
+
+
+def _logged(found: Gated, experiment: str, folder: Path) -> str:
+    candidate = found.sides[CANDIDATE]
     with tracking.run(experiment, name=f"{KIND} {candidate.tag}") as run:
         tracking.log(_params(found), _metrics(found), _tags(found))
         tracking.log_file(folder / PAGE, "load_gate")
@@ -83,7 +91,7 @@ def gates(experiment: str) -> list[Gate]:
             began=run.began,
             baseline=run.tags["baseline"],
             candidate=run.tags["candidate"],
-            model=run.tags.get("candidate_model_version", ""),
+            protocol=run.params["protocol"],
             outcome=run.tags["outcome"],
             numbers=run.metrics,
         )

@@ -22,7 +22,7 @@ class Gate:
         began: seconds since 1970.
         baseline: tag of the Bento.
         candidate: tag of the Bento.
-        model: the candidate's version of the model, or nothing.
+        protocol: that users spoke.
         outcome: of the gate.
         numbers: `<figure>.<estimate, low, high, baseline, candidate>`.
     """
@@ -30,7 +30,7 @@ class Gate:
     began: float
     baseline: str
     candidate: str
-    model: str
+    protocol: str
     outcome: str
     numbers: dict[str, float]
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from data import atomic
 from data import page as html
-from data.loadtest import LoadHistory
+from data.loadtest import Loadtest
 from data.verdict import Verdict
 from loadtests.gate.judge import RATIOS, RISING
 from loadtests.gate.report import UNITS
@@ -25,20 +25,20 @@ PAGE = "history.html"
 
 @dataclass(frozen=True)
 class Found:
-    """All gates of the past, the chain that leads to the newest candidate, and the verdict on it."""
+    """All gates of the past by one protocol, the chain that leads to the newest candidate, and the verdict on it."""
 
     gates: Sequence[Gate]
     chained: Sequence[Gate]
     verdict: Verdict
     limit: float
+    protocol: str
 
     @classmethod
-    def of(cls, gates: Sequence[Gate], settings: LoadHistory) -> Found:
-        """Judge the newest versions."""
-        chained = chain.chain(gates)[-settings.versions :]
-        return cls(
-            sorted(gates, key=lambda one: one.began), chained, chain.judge(chained, settings.limit), settings.limit
-        )
+    def of(cls, gates: Sequence[Gate], settings: Loadtest) -> Found:
+        """Judge the newest versions; gates by another protocol measured other work."""
+        alike = sorted((one for one in gates if one.protocol == settings.protocol), key=lambda one: one.began)
+        chained, limit = chain.chain(alike)[-settings.history.versions :], settings.history.limit
+        return cls(alike, chained, chain.judge(chained, limit), limit, settings.protocol)
 
 
 def write(found: Found, folder: Path) -> None:
@@ -49,7 +49,7 @@ def write(found: Found, folder: Path) -> None:
 def text(found: Found) -> str:
     """A line a gate, then the verdict on the chain."""
     if not found.gates:
-        return "no gates yet: `python -m loadtests gate` makes one"
+        return f"no gates by {found.protocol} (loadtest.protocol) yet: `python -m loadtests gate` makes one"
     lines = [" ".join(f"{cell:{width}}" for cell, width in zip(cells, WIDTHS, strict=True)) for cells in _lines(found)]
     return "\n".join([*lines, "", *_verdict(found)]).rstrip()
 
@@ -86,7 +86,8 @@ def _verdict(found: Found) -> list[str]:
     if not found.chained:
         return [f"{found.verdict.outcome.upper()}: no gate between two versions yet"]
     first, last = found.chained[0].baseline, found.chained[-1].candidate
-    head = f"{found.verdict.outcome.upper()}: from {first} to {last}, {len(found.chained)} steps"
+    steps = f"{len(found.chained)} step{'' if len(found.chained) == 1 else 's'}"
+    head = f"{found.verdict.outcome.upper()}: from {first} to {last} by {found.protocol}, {steps}"
     return [head, *(f"  {check.text}" for check in found.verdict.checks)]
 
 

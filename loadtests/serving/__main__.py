@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import signal
 import sys
 from pathlib import Path
 
 from data import command
+from loadtests import signals
 from loadtests.processes import Mark, running
 from loadtests.serving import entries, machine, making, measures, report, servers
 from loadtests.serving.findings import Findings
@@ -19,7 +19,7 @@ from loadtests.serving.settings import CACHE, NAMES, QUICK, Settings
 def main(argv: list[str]) -> None:
     """Run the whole benchmark."""
     asked = _arguments(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signals.heed()
     settings = _settings(asked)
     about = machine.describe(settings.peers)
     before = machine.load_average()

@@ -25,7 +25,7 @@ def service(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def store(city: World, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A BENTOML_HOME with a Bento, and room for copies of it."""
     return Store.make(city.folder, tmp_path_factory.mktemp("store"))

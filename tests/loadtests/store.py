@@ -68,7 +68,8 @@ class Store:
         }
         ran(environment, sys.executable, "-c", STORE, str(model))
         bentoml = str(Path(sys.executable).with_name("bentoml"))
-        told = ran(environment, bentoml, "build", "--label", "mlflow_name=bentocast", "--output", "tag")
+        labels = ("--label", "mlflow_name=bentocast", "--label", "mlflow_version=1")
+        told = ran(environment, bentoml, "build", *labels, "--output", "tag")
         return cls(folder, told.strip().removeprefix("__tag__:"), environment)
 
     def copy(self, name: str, changes: str) -> str:
@@ -82,9 +83,10 @@ class Store:
         module.write_text(module.read_text() + changes)
         return f"{model}:{name}"
 
-    def params(self, name: str, **gate: Any) -> Path:
+    def params(self, name: str, protocol: str = "native", **gate: Any) -> Path:
         """A params.yaml with other settings of the gate."""
         whole = yaml.safe_load((ROOT / "params.yaml").read_text())
+        whole["loadtest"]["protocol"] = protocol
         whole["loadtest"]["gate"] |= QUICK | gate
         file = self.folder / f"{name}.yaml"
         file.write_text(yaml.safe_dump(whole))

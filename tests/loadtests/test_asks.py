@@ -18,7 +18,6 @@ TOLD = {
     "past_covariates": ["rain"],
     "future_covariates": ["rain", "wind"],
     "bento": "bentocast:1",
-    "version": "3",
     "grpc_port": 3001,
 }
 EXAMPLE = {
@@ -58,7 +57,7 @@ def test_a_deck_has_the_mix_and_what_the_model_wants(examples: list[asks.Ask]) -
 
 def test_models_that_want_other_requests() -> None:
     other = Wanted.of(TOLD | {"horizon": 12, "past_covariates": []})
-    assert asks.differences(Wanted.of(TOLD), Wanted.of(TOLD | {"version": "9"})) == []
+    assert asks.differences(Wanted.of(TOLD), Wanted.of(TOLD | {"bento": "bentocast:2"})) == []
     assert asks.differences(Wanted.of(TOLD), other) == ["horizon 24 and 12", "past ('rain',) and ()"]
 
 

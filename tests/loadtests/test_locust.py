@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,18 +101,35 @@ def test_a_shape(service: Live, tmp_path: Path) -> None:
     assert 150 < int(rows["Aggregated"]["Request Count"]) < 420, "10/s for 4 s, 100/s for 2 s, 10/s for 4 s: 280"
 
 
-def test_master_and_worker(service: Live, tmp_path: Path) -> None:
+def with_a_worker(
+    host: str, folder: Path, *arguments: str
+) -> tuple[subprocess.CompletedProcess[str], dict[str, dict[str, str]], int]:
+    """As `locust`, with another process that sends the requests; its exit code too."""
     port = str(free_ports())
     worker = [LOCUST, "--worker", "--master-port", port, "-f", "loadtests/locustfile.py"]
     with subprocess.Popen(worker, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             master = ("--master", "--master-bind-port", port, "--expect-workers", "1", "Native")
-            done, rows = locust(service.url, tmp_path, *master, "-u", "20", "-r", "20", "-t", "5s", "--rate", "2")
-            assert done.returncode in FINE, done.stderr
-            assert 80 < int(rows["Aggregated"]["Request Count"]) < 320
-            assert process.wait(30) in FINE
+            done, rows = locust(host, folder, *master, *arguments)
+            return done, rows, process.wait(30)
         finally:
             process.kill()
+
+
+def test_master_and_worker(service: Live, tmp_path: Path) -> None:
+    done, rows, code = with_a_worker(service.url, tmp_path, "-u", "20", "-r", "20", "-t", "5s", "--rate", "2")
+    assert done.returncode in FINE, done.stderr
+    assert 80 < int(rows["Aggregated"]["Request Count"]) < 320
+    assert code in FINE
+
+
+def test_a_worker_that_is_too_slow_is_named_by_its_master(service: Live, tmp_path: Path) -> None:
+    done, rows, _ = with_a_worker(service.url, tmp_path, "-u", "20", "-r", "20", "-t", "5s", "--rate", "1000")
+    assert done.returncode == 9, done.stderr
+    (told,) = (line for line in done.stderr.splitlines() if "the generator, not the service, was the limit" in line)
+    late, sent = map(int, re.findall(r"it sent (\d+) of (\d+) requests more than 50 ms late", told)[0])
+    assert 0 < late <= sent
+    assert sent >= int(rows["Aggregated"]["Request Count"]), "the file was written a moment before"
 
 
 def test_wrong_answers_are_failures(tmp_path: Path) -> None:

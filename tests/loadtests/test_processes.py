@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -22,10 +23,11 @@ MARK = Mark("/no/lock/of/a/run")
 STARTING = """
 import signal, sys
 from pathlib import Path
+from loadtests import signals
 from loadtests.processes import Mark, running
 from tests.loadtests.fakes import HANG, command
-signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+signals.heed()
 with running({"one": command(HANG), "two": command(HANG)}, Path(sys.argv[1]), mark=Mark("none"), together=True):
     pass
 """
@@ -109,7 +111,9 @@ def test_together_all_are_ended_when_one_does_not_start(tmp_path: Path) -> None:
     assert not [process for process in psutil.Process().children() if not gone(process.pid)]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_an_interrupt_while_starting_ends_all(tmp_path: Path, number: signal.Signals, code: int) -> None:
     with fakes.run(STARTING, str(tmp_path)) as run:
         children = [fakes.child(tmp_path / f"{name}.log") for name in ("one", "two")]
@@ -119,21 +123,48 @@ def test_an_interrupt_while_starting_ends_all(tmp_path: Path, number: signal.Sig
     assert all(map(gone, children + servers))
 
 
-def test_an_interrupt_waits_until_it_is_known_what_was_started() -> None:
+@pytest.fixture(params=signals.SIGNALS, ids=lambda number: number.name)
+def interrupting(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """A signal that raises KeyboardInterrupt."""
+    number: signal.Signals = request.param
+    before = signal.signal(number, signal.default_int_handler)
+    yield number
+    signal.signal(number, before)
+
+
+def test_a_signal_waits_until_it_is_known_what_was_started(interrupting: signal.Signals) -> None:
     steps = []
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins with it ignored
 
     def start() -> None:
         with signals.deferred():
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(interrupting)
             steps.append("started")
 
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            start()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        start()
     assert steps == ["started"]
+
+
+def test_a_second_signal_does_not_disturb_the_end(interrupting: signal.Signals) -> None:
+    with signals.undisturbed():
+        signal.raise_signal(interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(interrupting)
+
+
+def test_a_run_under_nohup_outlives_its_terminal() -> None:
+    code = """
+import signal
+from loadtests import signals
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signals.heed()
+with signals.deferred():
+    signal.raise_signal(signal.SIGHUP)
+signal.raise_signal(signal.SIGHUP)
+print("lives")
+"""
+    with fakes.run(code) as run:
+        assert run.communicate(timeout=fakes.DEADLINE_SECONDS) == ("lives\n", "")
 
 
 def test_a_fixed_port_can_be_had_again_at_once(tmp_path: Path) -> None:

@@ -24,6 +24,28 @@ answers = [connection.send(message) for message in connection.messages]
 np.savez(target, *answers)
 connection.close()
 """
+#: Opens and closes connections, and says how many sockets to the service are left, and what else has grown.
+CLOSE = """
+import sys
+import gevent, psutil
+from loadtests.arrivals import Source
+host, protocol = sys.argv[1:]
+ports = {int(host.rpartition(":")[2]) + step for step in range(2)}
+def sockets():
+    return sum(bool(one.raddr) and one.raddr.port in ports for one in psutil.Process().net_connections("tcp"))
+known = None
+for seed in range(3):
+    source = Source(host, protocol, seed)
+    source.connection.send(source.connection.messages[0])
+    assert sockets(), "it has connections while it is open"
+    source.close()
+    with gevent.Timeout(30):
+        while sockets():  # gRPC closes its own on a thread of its own
+            gevent.sleep(0.01)
+    known = known or gevent.get_hub().NOT_ERROR
+    assert gevent.get_hub().NOT_ERROR == known
+print("closed")
+"""
 
 
 def _sent(service: Live, protocol: str, folder: Path) -> list[np.ndarray]:
@@ -49,6 +71,13 @@ def test_the_same_asks_give_the_same_numbers_by_each_protocol(
     for got, wanted in zip(other, native, strict=True):
         assert np.array_equal(got, wanted)
     assert len({answer.tobytes() for answer in native}) == 50, "each ask is another"
+
+
+@pytest.mark.parametrize("protocol", ["native", "grpc"])
+def test_connections_are_closed(service: Live, protocol: str) -> None:
+    asked = [sys.executable, "-c", CLOSE, service.url, protocol]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr
 
 
 @pytest.mark.parametrize("protocol", list(HTTP))

@@ -131,7 +131,7 @@ def test_a_server_that_hangs_up_is_an_error_without_the_password(
         tracking.alias("town", tracking.CHAMPION)
     assert time.monotonic() - began < 20
     assert caught.value.message.startswith("MLflow failed: ")
-    assert caught.value.message.endswith("; nothing was promoted, `dvc repro` tries again")
+    assert caught.value.message.endswith("; nothing was promoted, the same command tries again")
     assert "secret" not in caught.value.message
 
 

@@ -7,14 +7,18 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
+from loadtests.ports import free_ports
 from loadtests.processes import RUN
 from tests.loadtests.fakes import gone
-from tests.loadtests.store import Store
+from tests.loadtests.store import QUICK, Store
+from tests.training import tiny
 
 SLOW = """
 import time as _time
@@ -41,8 +45,20 @@ Worker.forecast = _bad
 """
 
 
+pytestmark = [pytest.mark.filterwarnings(text) for text in tiny.MLFLOW]
+
+
 @pytest.fixture(scope="module")
-def passed(store: Store) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def registry(store: Store) -> MlflowClient:
+    """Holds the version of the model that the Bento says it carries."""
+    client = MlflowClient(store.environment["MLFLOW_TRACKING_URI"])
+    client.create_registered_model("bentocast")
+    client.create_model_version("bentocast", f"{store.folder}/model")
+    return client
+
+
+@pytest.fixture(scope="module")
+def passed(store: Store, registry: MlflowClient) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A gate of a Bento against itself, logged."""
     out = store.folder / "passed"
     return out, store.run(store.params("pass"), "gate", *_sides(store), "--out", str(out), "--seed", "1")
@@ -94,7 +110,10 @@ class TestVerdicts:
         assert told["outcome"] == ("pass" if _kept_up(passed[0]) else "inconclusive")
         assert told["seed"] == 1
         assert len(told["rounds"]) in (9, 10)
-        assert told["sides"]["candidate"] == {"tag": store.tag, "labels": {"mlflow_name": "bentocast"}}
+        assert told["sides"]["candidate"] == {
+            "tag": store.tag,
+            "labels": {"mlflow_name": "bentocast", "mlflow_version": "1"},
+        }
         assert {check["name"] for check in told["checks"]} == {
             *("p50", "p95", "p99", "throughput", "processor", "memory", "errors", "generator")
         }
@@ -114,6 +133,13 @@ class TestVerdicts:
         ), "a page that needs nothing else"
         assert "<script" not in page
 
+    def test_the_version_of_the_model_carries_the_verdict(
+        self, registry: MlflowClient, passed: tuple[Path, subprocess.CompletedProcess[str]]
+    ) -> None:
+        tags = registry.get_model_version("bentocast", "1").tags
+        assert tags["load_gate"] == ("pass" if _kept_up(passed[0]) else "inconclusive")
+        assert f"logged to MLflow: run {tags['load_gate_run']}\n" in passed[1].stderr
+
     def test_it_is_in_mlflow_and_in_the_history(
         self, store: Store, passed: tuple[Path, subprocess.CompletedProcess[str]]
     ) -> None:
@@ -124,6 +150,17 @@ class TestVerdicts:
         assert "INCONCLUSIVE: no gate between two versions yet" in told.stdout
         strict = store.run(store.params("history"), "history", "--strict", "--out", str(store.folder / "history"))
         assert strict.returncode == 8
+
+    @pytest.mark.parametrize("protocol", ["binary", "grpc"])
+    def test_other_protocols(self, store: Store, protocol: str) -> None:
+        limits = dict.fromkeys(QUICK["limits"]) | {"errors": 0.05}
+        params, out = store.params(protocol, protocol, rounds=7, limits=limits), store.folder / protocol
+        done = store.run(params, "gate", *_sides(store), "--out", str(out), "--no-log")
+        assert done.returncode == (0 if _kept_up(out) else 8), done.stdout + done.stderr
+        told = json.loads((out / "gate.json").read_text())
+        assert told["settings"]["protocol"] == protocol
+        assert [one[side]["faults"] for one in told["rounds"] for side in ("baseline", "candidate")] == [0] * 14
+        assert all(one["candidate"]["throughput"] > 0 for one in told["rounds"])
 
     def test_a_slow_candidate_fails(self, store: Store) -> None:
         tag = store.copy("slow", SLOW)
@@ -170,6 +207,16 @@ class TestFaults:
         done = store.run(store.params("unknown"), "gate", *_sides(store, "bentocast:nope"))
         assert done.returncode == 6
         assert "BentoML's store holds no Bento 'bentocast:nope': see them with `bentoml list`" in done.stderr
+
+    def test_mlflow_out_of_reach(self, store: Store) -> None:
+        uri = f"http://127.0.0.1:{free_ports()}"
+        away = replace(store, environment=store.environment | {"MLFLOW_TRACKING_URI": uri})
+        done = away.run(store.params("away"), "gate", *_sides(store))
+        assert done.returncode == 6
+        assert f"MLflow does not answer at {uri} (" in done.stderr
+        assert "; nothing was started; --no-log goes without" in done.stderr
+        assert "starting" not in done.stderr
+        assert not _marked(store)
 
     def test_port_in_use(self, store: Store) -> None:
         with socket.socket() as taken:

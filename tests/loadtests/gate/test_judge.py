@@ -1,70 +1,32 @@
-"""The rule of the load gate: its texts, and how often it errs over all its looks in simulated gates."""
+"""The rule of the load gate: its texts, what it cannot judge, what it concludes, when it looks."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from scipy import stats
 
 from data.verdict import Check, Outcome, Verdict
 from loadtests.gate.intervals import difference_of_shares, signed_rank
-from loadtests.gate.judge import FIGURES, RATIOS, Levels, Round, Side, fewest, judge, looks, settled
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Limits:
-    p50: float | None = 1.05
-    p95: float | None = 1.05
-    p99: float | None = 1.05
-    throughput: float | None = 0.95
-    processor: float | None = 1.05
-    memory: float | None = 1.05
-    errors: float | None = 0.001
-
-
-LIMITS = Limits()
-UNJUDGED = Limits(**dict.fromkeys(FIGURES))
-#: Wide enough for the noise below to pass in 40 rounds.
-ROOMY = Limits(p95=1.10, p99=1.25, throughput=0.93)
-AT_LIMITS = {"p50": 1.05, "p95": 1.05, "p99": 1.05, "throughput": 0.95, "processor": 1.05, "memory": 1.05}
-CONFIDENCE = 0.95
-LOOKS = (12, 18, 27, 40)
-USUAL = Side(p50=0.004, p95=0.02, p99=0.05, throughput=800.0, processor=0.001, memory=2e8, asked=1_000, faults=0)
-#: Standard deviation over rounds of the log ratio of the same version measured twice.
-NOISE = {"p50": 0.04, "p95": 0.10, "p99": 0.22, "throughput": 0.08, "processor": 0.03, "memory": 0.01}
-
-
-def different(**figures: Any) -> Side:
-    return replace(USUAL, **figures)
-
-
-def rounds_of(count: int, name: str = "p95", ratios: tuple[float, ...] = (1.0,)) -> list[Round]:
-    """Rounds in which one figure of the candidate differs, by ratios that take turns."""
-    base: float = getattr(USUAL, name)
-    return [Round(USUAL, different(**{name: base * ratios[at % len(ratios)]})) for at in range(count)]
-
-
-def only(name: str, limit: float) -> Limits:
-    return replace(UNJUDGED, **{name: limit})
-
-
-def check_of(verdict: Verdict, name: str) -> Check:
-    return next(check for check in verdict.checks if check.name == name)
-
-
-def check(name: str, ratios: tuple[float, ...], limit: float, count: int = 27) -> Check:
-    return check_of(judge(rounds_of(count, name, ratios), only(name, limit), CONFIDENCE, 4), name)
-
+from loadtests.gate.judge import FIGURES, RATIOS, Levels, Round, fewest, judge, looks, settled
+from tests.loadtests.gate.candidates import (
+    CONFIDENCE,
+    LIMITS,
+    LOOKS,
+    UNJUDGED,
+    USUAL,
+    Limits,
+    check,
+    check_of,
+    different,
+    faulty,
+    only,
+    rounds_of,
+)
 
 # --- Texts
 
@@ -253,8 +215,8 @@ def test_settled(outcomes: list[str], wanted: bool) -> None:  # noqa: FBT001
 
 
 def test_looks_are_the_same_factor_apart() -> None:
-    assert looks(12, 40) == LOOKS
-    assert looks(10, 40) == (10, 16, 25, 40)
+    assert looks(fewest(LIMITS, CONFIDENCE, 4), 40) == LOOKS
+    assert looks(12, 40) == (12, 18, 27, 40)
     assert looks(12, 40, 1) == (40,)
     assert looks(12, 14) == (12, 13, 14)
     assert looks(12, 12) == (12,)
@@ -292,137 +254,26 @@ def test_fewest_rounds_have_finite_bounds_and_one_less_has_not(limits: Limits, c
     assert wanted == 1 or signed_rank(np.ones(wanted - 1), levels.fail, levels.passing).low == 0
 
 
-# --- How often the whole gate errs
-
-
-def noise(draw: np.random.Generator, spread: float) -> tuple[Floats, Floats]:
-    """Log factors of baseline and candidate per round: slots one after the other that resemble each other.
-
-    An autoregressive process (coefficient 0.5) over two slots a round, handed out in random order, so that the
-    log ratio has the wanted standard deviation.
-    """
-    slots = draw.standard_normal(2 * LOOKS[-1])
-    for at in range(1, slots.size):
-        slots[at] = 0.5 * slots[at - 1] + math.sqrt(0.75) * slots[at]
-    pairs = draw.permuted(slots.reshape(-1, 2), axis=1) * spread  # their difference has a variance of 2 (1 - 0.5)
-    return pairs[:, 0], pairs[:, 1]
-
-
-def simulated(draw: np.random.Generator, ratios: dict[str, float], faults: tuple[float, float]) -> list[Round]:
-    sides: tuple[dict[str, Floats], dict[str, Floats]] = ({}, {})
-    for name, spread in NOISE.items():
-        base: float = getattr(USUAL, name)
-        for side, logs, ratio in zip(sides, noise(draw, spread), (1.0, ratios.get(name, 1.0)), strict=True):
-            side[name] = base * ratio * np.exp(logs)
-    bad = draw.binomial(USUAL.asked, faults, size=(LOOKS[-1], 2)).tolist()
-    return [
-        Round(
-            *(
-                different(faults=own, **{name: side[name][at] for name in side})
-                for own, side in zip(two, sides, strict=True)
-            )
-        )
-        for at, two in enumerate(bad)
-    ]
-
-
-def gate(rounds: list[Round], limits: Limits) -> Verdict:
-    """What the gate says at the first look that settles it, or at the last."""
-    for look in LOOKS:
-        verdict = judge(rounds[:look], limits, CONFIDENCE, len(LOOKS))
-        if settled(verdict):
-            break
-    return verdict
-
-
-def outcomes(
-    times: int, ratios: dict[str, float], faults: tuple[float, float] = (0.0, 0.0), limits: Limits = LIMITS
-) -> Counter[Outcome]:
-    """How often the gate says what of a candidate with these ratios and shares of faults (baseline's and its own)."""
-    draw = np.random.default_rng(11)
-    return Counter(gate(simulated(draw, ratios, faults), limits).outcome for _ in range(times))
-
-
-def few_enough(wrong: int, times: int, chance: float) -> bool:
-    """Whether so many wrong verdicts are no surprise (one in ten thousand) if each has this chance."""
-    return bool(wrong <= stats.binom.isf(1e-4, times, chance))
-
-
-def test_the_noise_is_as_large_as_it_says() -> None:
-    draw = np.random.default_rng(11)
-    logs = np.array([np.subtract(*noise(draw, 0.1)) for _ in range(300)])
-    assert logs.std() == pytest.approx(0.1, rel=0.03)
-
-
-def test_an_unchanged_candidate_hardly_ever_fails() -> None:
-    seen = outcomes(800, {}, (0.001, 0.001))
-    assert seen[Outcome.FAIL] < 0.01 * 800
-
-
-def test_an_unchanged_candidate_passes_limits_that_the_noise_allows() -> None:
-    seen = outcomes(200, {}, limits=ROOMY)
-    assert seen[Outcome.PASS] > 0.95 * 200
-
-
-def test_a_candidate_at_every_limit_seldom_fails() -> None:
-    seen = outcomes(500, AT_LIMITS, (0.001, 0.002))
-    assert few_enough(seen[Outcome.FAIL], 500, 0.05)
-    assert few_enough(seen[Outcome.PASS], 500, 0.001)
-
-
-@pytest.mark.parametrize("name", RATIOS)
-def test_a_candidate_just_beyond_one_limit_seldom_passes(name: str) -> None:
-    """All else is so much better that only this figure decides."""
-    better = {other: 1.25 if other == "throughput" else 0.8 for other in RATIOS}
-    beyond = AT_LIMITS[name] * (0.999 if name == "throughput" else 1.001)
-    assert few_enough(outcomes(150, {**better, name: beyond})[Outcome.PASS], 150, 0.05)
-
-
-def test_a_candidate_with_just_too_many_faults_seldom_passes() -> None:
-    better = {other: 1.25 if other == "throughput" else 0.8 for other in RATIOS}
-    assert few_enough(outcomes(150, better, (0.001, 0.00201))[Outcome.PASS], 150, 0.05)
-
-
-def test_a_candidate_ten_percent_slower_is_found() -> None:
-    seen = outcomes(150, {"p50": 1.05, "throughput": 0.91, "processor": 1.10})
-    assert seen[Outcome.FAIL] > 0.99 * 150
-
-
-def _bursts(lost: list[int], other: list[int]) -> Check:
-    """The check of errors where rounds of 1,000 requests lose so many, for candidate and baseline."""
-    rounds = [Round(different(faults=b), different(faults=c)) for c, b in zip(lost, other, strict=True)]
-    verdict = judge(rounds, only("errors", 0.001), CONFIDENCE, len(LOOKS))
-    return next(check for check in verdict.checks if check.name == "errors")
+# --- Faults that come together, answers that do not come
 
 
 def test_a_burst_of_faults_in_a_few_rounds_proves_nothing() -> None:
-    check = _bursts([200, 100] + [0] * 18, [0] * 20)
-    assert check.outcome is Outcome.INCONCLUSIVE
-    assert check.text.startswith("errors +0.0150 (")
-    assert " in too few rounds to tell it from chance, 0.001 (limit), 300 of 20,000 requests" in check.text
+    made = faulty([200, 100] + [0] * 18, [0] * 20)
+    assert made.outcome is Outcome.INCONCLUSIVE
+    assert made.text.startswith("errors +0.0150 (")
+    assert " in too few rounds to tell it from chance, 0.001 (limit), 300 of 20,000 requests" in made.text
 
 
 def test_faults_in_most_rounds_fail() -> None:
-    assert _bursts([10] * 20, [0] * 20).outcome is Outcome.FAIL
-
-
-def test_bursts_that_hit_either_version_hardly_ever_fail_it() -> None:
-    """Where faults were taken to be independent, a fifth to a quarter of unchanged candidates failed."""
-    draw = np.random.default_rng(5)
-    failed = 0
-    for _ in range(500):
-        lost = np.where(draw.random((2, 40)) < 0.02, draw.binomial(1_000, 0.05, (2, 40)), 0)
-        failed += _bursts(lost[0].tolist(), lost[1].tolist()).outcome is Outcome.FAIL
-    assert failed == 0
+    assert faulty([10] * 20, [0] * 20).outcome is Outcome.FAIL
 
 
 def test_no_answer_in_time_at_all_fails_and_is_no_gap() -> None:
     nothing = [Round(USUAL, different(throughput=0.0))] * 12
-    check = next(one for one in judge(nothing, LIMITS, CONFIDENCE, len(LOOKS)).checks if one.name == "throughput")
-    assert check.outcome is Outcome.FAIL
+    assert check_of(judge(nothing, LIMITS, CONFIDENCE, 4), "throughput").outcome is Outcome.FAIL
     neither = [Round(different(throughput=0.0), USUAL)] * 12
-    check = next(one for one in judge(neither, LIMITS, CONFIDENCE, len(LOOKS)).checks if one.name == "throughput")
-    assert (check.outcome, check.text) == (
+    made = check_of(judge(neither, LIMITS, CONFIDENCE, 4), "throughput")
+    assert (made.outcome, made.text) == (
         Outcome.ERROR,
         "throughput: the baseline has 0 in round 1, wanted a number above 0",
     )
