@@ -13,7 +13,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help venv localhost pipeline run bento test clients test-services lint format loadtest bench bench-serving figures proto lock clean
+.PHONY: help venv localhost pipeline run bento test clients test-services lint format loadtest demo bench bench-serving figures proto lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ format: venv ## put the code in its standard form
 
 loadtest: venv ## load on the running service: make loadtest RATE=50 FOR=60s HOST=http://127.0.0.1:3000
 	locust --headless -u $(RATE) -r $(RATE) -t $(FOR) --host $(HOST)
+
+demo: bento ## rollouts under load: a good version is promoted, a slow, a failing and a nonsensical one are taken back
+	python -m loadtests demo
 
 bench: venv ## benchmarks, as ratios against peers in one run
 	python -m tests.bench

@@ -53,7 +53,9 @@ def up(config: Params, asked: argparse.Namespace) -> int:
 
 def down(config: Params, _: argparse.Namespace) -> int:
     """End the router, all instances and the keeper; requests under way are answered first."""
-    _fleet(config).down()
+    driver = _driver(config)
+    driver.end_with_the_deployment()
+    driver.fleet.down()
     return 0
 
 
@@ -90,11 +92,7 @@ def _asking(wish: str) -> Callable[[Params, argparse.Namespace], int]:
 
 def scale(config: Params, asked: argparse.Namespace) -> int:
     """Have so many instances of the version that serves."""
-    from deploy import versions
-
-    fleet = _fleet(config)
-    stable = fleet.of(fleet.traffic().stable)
-    fleet.scale(versions.take(fleet.place, stable[0].tag), asked.many)
+    _driver(config).scale(asked.many)
     return 0
 
 

@@ -15,7 +15,7 @@ from data import command
 from data.atomic import replacing
 from data.deployment import Deploy
 from deploy import instances, keeper, versions
-from deploy.faults import RolloutError
+from deploy.faults import RolloutError, RouterError
 from deploy.instances import Instance
 from deploy.journal import Journal
 from deploy.place import Place
@@ -135,38 +135,48 @@ class Fleet:
                 f"{state['stable']} serves here already: bring {tag} out with `python -m deploy canary {tag}`, or end the "
                 "deployment with `python -m deploy down`"
             )
+        known = {one.name for one in self.journal.processes()}
+        for port in (self.plan.router.port, *self.plan.router.admin_ports):
+            if not known & self._routers() and not instances.is_free(port, self.plan.router.host):
+                raise RouterError(f"port {port} is taken: free it, or set another one in deploy.router of params.yaml")
         self._write_environment()
         keeper.ensure(self.place)
-        up = self.bring(version, self.plan.instances)
-        traffic = Traffic.read(state) if state else Traffic(1, version.name, {version.name: WHOLE})
         try:
-            self.router.write(self._routing(traffic), traffic.revision)
+            self._up(version, state)
         except BaseException:
             if not state:
-                self._drop(up)
+                self._all_down()
             raise
+
+    def _up(self, version: Version, state: dict[str, Any]) -> None:
+        self.bring(version, self.plan.instances)
+        traffic = Traffic.read(state) if state else Traffic(1, version.name, {version.name: WHOLE})
+        self.router.write(self._routing(traffic), traffic.revision)
         self.journal.put_state(traffic.written())
+        running = {one.name for one in self.journal.processes() if one.wanted and not one.fault}
         for port in self.plan.router.admin_ports:
-            name = f"{ROUTER}-{port}"
-            if not any(one.name == name and one.wanted and not one.fault for one in self.journal.processes()):
+            name = _router(port)
+            if name not in running:
                 self.journal.want(name, self._about_router(port))
         self.router.wait_until_up(self._fault)
 
     def down(self) -> None:
         """End everything: the router first, which lets requests under way be answered, then the instances."""
-        known = self.journal.processes()
         for admin in self.router.admins.values():
             if admin.is_up():
                 admin.drain()
-        for one in known:
-            if one.about["kind"] == instances.KIND:
-                for port in one.about["ports"]:
-                    self.router.wait_until_drained(port, DRAIN_SECONDS)
-        for one in known:
-            self.journal.unwant(one.name)
+        for one in self.instances():
+            for port in (one.endpoint.http, one.endpoint.grpc):
+                self.router.wait_until_drained(port, DRAIN_SECONDS)
+        self._all_down()
+
+    def _all_down(self) -> None:
+        known = {one.name for one in self.journal.processes()}
+        for name in known:
+            self.journal.unwant(name)
         if known:
             keeper.ensure(self.place)
-            keeper.wait_until_gone(self.journal, {one.name for one in known})
+            keeper.wait_until_gone(self.journal, known)
         keeper.end(self.place)
         self.journal.put_state({})
 
@@ -257,7 +267,10 @@ class Fleet:
             raise RolloutError(str(err)) from err
 
     def _fault(self, admin_port: int) -> str:
-        return next((one.fault for one in self.journal.processes() if one.name == f"{ROUTER}-{admin_port}"), "")
+        return next((one.fault for one in self.journal.processes() if one.name == _router(admin_port)), "")
+
+    def _routers(self) -> set[str]:
+        return {_router(port) for port in self.plan.router.admin_ports}
 
     def _about_router(self, admin_port: int) -> dict[str, Any]:
         return {
@@ -275,3 +288,8 @@ class Fleet:
         with replacing(self.place.environment) as scratch:
             scratch.touch(mode=0o600)
             scratch.write_text(json.dumps(settings), encoding="utf-8")
+
+
+def _router(admin_port: int) -> str:
+    """Name of an Envoy's process."""
+    return f"{ROUTER}-{admin_port}"

@@ -144,16 +144,17 @@ def free_port(used: Collection[int]) -> int:
         InstanceError: there are none.
     """
     for port in range(FIRST_PORT, LAST_PORT, 2):
-        if port not in used and port + 1 not in used and _is_free(port) and _is_free(port + 1):
+        if port not in used and port + 1 not in used and is_free(port) and is_free(port + 1):
             return port
     raise InstanceError(f"no two free ports in a row from {FIRST_PORT} to {LAST_PORT}")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether nothing listens on a port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

@@ -119,6 +119,27 @@ class Driver:
                 return PAUSED
             return self._close(rollout, WISHES[wish], f"asked to {wish}")
 
+    def scale(self, many: int) -> None:
+        """Have so many instances of the version that serves.
+
+        Raises:
+            BusyError: a command drives a rollout.
+        """
+        with self._alone():
+            stable = self.fleet.traffic().stable
+            self.fleet.scale(self.fleet.version(stable), many)
+
+    def end_with_the_deployment(self) -> None:
+        """End the rollout that is under way, since all of it is brought down.
+
+        Raises:
+            BusyError: a command drives it.
+        """
+        with self._alone():
+            rollout = self.fleet.journal.under_way()
+            if rollout:
+                self.fleet.journal.end(rollout.id, ENDED, "the deployment was brought down", self.now())
+
     def _write(self, strategy: str, tag: str, plan: Plan | None) -> int:
         """Check that it can begin, and write it down."""
         fleet = self.fleet

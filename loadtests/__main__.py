@@ -73,6 +73,27 @@ def proof(_: Params, asked: argparse.Namespace) -> int:
     return 0
 
 
+def demo(_: Params, asked: argparse.Namespace) -> int:
+    """Roll out a good version and three bad ones under load, and watch what happens to them (four minutes)."""
+    from loadtests.rollouts import demo
+
+    ended = demo.run(asked.bento, asked.params, asked.out)
+    print("\n".join(f"{name:10} {how}" for name, how in ended.items()))
+    return 0
+
+
+def rollouts(_: Params, asked: argparse.Namespace) -> int:
+    """Measure rollouts: what is lost on the way, how soon bad versions are found, what kill -9 does."""
+    from loadtests.rollouts import figures
+
+    many = {"moves": asked.moves, "kills": asked.kills}
+    rows = [
+        row for name in asked.figures for row in figures.FIGURES[name](asked.bento, asked.params, many.get(name, 0))
+    ]
+    print(figures.table(rows))
+    return 0
+
+
 def main(argv: list[str]) -> None:
     """Run one command."""
     parser = argparse.ArgumentParser(
@@ -81,7 +102,7 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--params", type=Path, default=PARAMS, help="configuration (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    runs = {"gate": gate, "knee": knee, "history": history, "proof": proof}
+    runs = {"gate": gate, "knee": knee, "history": history, "proof": proof, "demo": demo, "rollouts": rollouts}
     made = {name: commands.add_parser(name, help=run.__doc__, description=run.__doc__) for name, run in runs.items()}
     _gate_arguments(made["gate"])
     made["knee"].add_argument(
@@ -97,6 +118,15 @@ def main(argv: list[str]) -> None:
     )
     made["proof"].add_argument("--much-slower", type=_count, default=10, help="against 30 %% (default: %(default)s)")
     made["proof"].add_argument("--numbers", type=Path, help="file that the numbers of each gate are added to, as JSON")
+    made["demo"].add_argument("--bento", metavar="TAG", default="bentocast:latest", help="(default: the newest)")
+    made["demo"].add_argument("--out", type=Path, default=Path("out/demo"), help="folder of the reports")
+    names = ("moves", "failing", "slow", "nonsense", "kills")
+    made["rollouts"].add_argument(
+        "figures", nargs="*", default=names, metavar="FIGURE", help=f"which of {', '.join(names)} (default: all)"
+    )
+    made["rollouts"].add_argument("--bento", metavar="TAG", default="bentocast:latest", help="(default: the newest)")
+    made["rollouts"].add_argument("--moves", type=_count, default=20, help="of each kind (default: %(default)s)")
+    made["rollouts"].add_argument("--kills", type=_count, default=50, help="(default: %(default)s)")
     for name in ("gate", "knee", "history"):
         made[name].add_argument(
             "--out", type=Path, default=OUT, help="folder of report, numbers and logs (default: %(default)s)"

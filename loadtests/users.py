@@ -38,6 +38,8 @@ TIMEOUT_SECONDS = 30.0
 GRACE_SECONDS = 5.0
 #: API key of a service that wants one.
 KEY = "LOADTEST_KEY"
+#: Where gRPC is (`host:port`) if it is not where the service says: behind a router.
+GRPC = "LOADTEST_GRPC"
 SEED = 0
 #: Requests a second of a user, unless `--rate` says otherwise.
 RATE = 1.0
@@ -122,7 +124,7 @@ class Connection:
             raise StatusError(f"{host} serves no gRPC: start it without BENTOCAST_GRPC=false")
         _let_grpc_yield()
         address = urlsplit(host)
-        target = f"{address.hostname}:{self.wanted.grpc_port}"
+        target = os.environ.get(GRPC) or f"{address.hostname}:{self.wanted.grpc_port}"
         secure = address.scheme == "https"
         channel = (
             grpc.secure_channel(target, grpc.ssl_channel_credentials()) if secure else grpc.insecure_channel(target)

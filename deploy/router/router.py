@@ -105,7 +105,7 @@ class Router:
             while not admin.is_up():
                 why = fault(port) or ("was not ready in time" if time.monotonic() > late else "")
                 if why:
-                    raise RouterError(f"the router (admin port {port}) {why}")
+                    raise RouterError(f"the router (admin port {port}) {why}: see its log in the deployment's folder")
                 time.sleep(POLL_SECONDS)
 
     def apply(self, routing: Routing, revision: int) -> None:

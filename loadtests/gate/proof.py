@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from data import command
+from loadtests import spoiled
 from loadtests.faults import LoadtestError
-from loadtests.gate import slowed
 
 OUTCOMES = {0: "pass", 7: "fail", 8: "inconclusive"}
 
@@ -89,12 +89,12 @@ def run(tag: str, same: int, slower: dict[float, int], log: Path | None, params:
             continue
         series = Series(f"{share:.0%} slower ({share * cost * 1e6:.0f} us more a request)")
         made.append(series)
-        copy = slowed.make(tag, share * cost, f"slowed-{share * 100:.0f}")
+        copy = spoiled.make(tag, spoiled.slow(share * cost), f"slowed-{share * 100:.0f}")
         try:
             for number in range(gates):
                 _gate(tag, copy, series, f"{number + 1}/{gates}", log, params)
         finally:
-            slowed.remove(copy)
+            spoiled.remove(copy)
     return made
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from loadtests import spoiled
 from tests.deploy.fleet import Deployment
 from tests.loadtests.store import Store
 from tests.service import world
@@ -15,25 +16,8 @@ from tests.service.world import World
 #: Code at the end of the worker's module, by what it makes of the Bento.
 BAD = {
     "same": "",
-    "failing": """
-import random
-def _failing(answer):
-    async def failing(*given, **named):
-        if random.random() < 0.2:
-            raise RuntimeError("on purpose")
-        return await answer(*given, **named)
-    return failing
-Worker.forecast = _failing(Worker.forecast)
-""",
-    "nonsense": """
-import dataclasses
-def _nonsense(submit):
-    async def nonsense(*given, **named):
-        answer = await submit(*given, **named)
-        return dataclasses.replace(answer, mean=answer.mean * 100 + 1e6)
-    return nonsense
-Engine.submit = _nonsense(Engine.submit)
-""",
+    "failing": spoiled.failing(0.2),
+    "nonsense": spoiled.nonsense(),
     "broken": "\nraise RuntimeError('does not start, on purpose')\n",
 }
 

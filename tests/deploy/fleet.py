@@ -26,7 +26,7 @@ DEADLINE_SECONDS = 90.0
 
 #: Steps that are over in seconds, and a judge that is sure enough after some hundred requests.
 PLAN: dict[str, Any] = {
-    "judgement": {"requests": 200, "slowness": {"tolerated": 3.0, "excluded": 10.0}},
+    "judgement": {"requests": 200, "slowness": {"tolerated": 3.0, "excluded": 10.0, "share": 0.05}},
     "canary": {
         "steps": [
             {"mirror": 1.0, "requests": 30, "at_most": "1min"},
@@ -34,6 +34,9 @@ PLAN: dict[str, Any] = {
             {"weight": 0.5, "requests": 400, "at_most": "1min"},
         ]
     },
+    "blue_green": {"steps": [{"mirror": 1.0, "requests": 100, "at_most": "1min"}], "keep": True},
+    "shadow": {"steps": [{"mirror": 0.5, "requests": 100, "at_most": "1min"}], "end": "stop"},
+    "rolling": {"steps": [{"weight": 0.5, "requests": 200, "at_most": "1min"}], "replace": True},
 }
 
 

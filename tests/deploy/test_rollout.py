@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -79,15 +81,14 @@ def test_one_that_does_not_start(deployment: Deployment, body: dict[str, Any]) -
 
 def test_a_killed_command_is_resumed_and_a_second_rollout_refused(deployment: Deployment, body: dict[str, Any]) -> None:
     with Users.asking(deployment.url, body) as users:
-        first = deployment.start("canary", candidate(deployment, "same"))
-        assert first.stderr is not None
-        while "weight" not in (line := first.stderr.readline()):
-            assert line, "it ended before users got the candidate"
-        second = deployment.run("canary", candidate(deployment, "failing"))
-        assert second.returncode == 2
-        assert "rollout" in second.stderr
-        first.kill()
-        first.wait()
+        with deployment.start("canary", candidate(deployment, "same")) as first:
+            assert first.stderr is not None
+            while "weight" not in (line := first.stderr.readline()):
+                assert line, "it ended before users got the candidate"
+            second = deployment.run("canary", candidate(deployment, "failing"))
+            assert second.returncode == 2
+            assert "another command drives a rollout" in second.stderr
+            first.kill()
         assert "running" in deployment.status()
         done = deployment.run("resume")
         assert done.returncode == 0, done.stderr
@@ -147,3 +148,82 @@ def test_a_new_keeper_takes_over_what_runs(deployment: Deployment) -> None:
     began = time.monotonic()
     assert deployment.run("up", "bentocast:same").returncode == 0
     assert {process.pid for process in deployment.processes("same")} == before, time.monotonic() - began
+
+
+def test_a_shadow_is_judged_and_goes_again(deployment: Deployment, body: dict[str, Any]) -> None:
+    with Users.asking(deployment.url, body) as users:
+        done = deployment.run("shadow", deployment.store.tag)
+    assert done.returncode == 0, done.stderr
+    assert f"{deployment.store.tag} ended: all of 4 checks passed" in done.stderr
+    assert set(users.bentos) == {"bentocast:same"}
+    assert deployment.status().count(": ready") == 1
+
+
+def test_blue_green_keeps_a_way_back(deployment: Deployment, body: dict[str, Any]) -> None:
+    with Users.asking(deployment.url, body) as users:
+        done = deployment.run("blue-green", deployment.store.tag)
+        assert done.returncode == 0, done.stderr
+        assert "same: 0.0% of requests" in deployment.status()
+        wait_for(lambda: users.bentos[deployment.store.tag] > 50, "users do not get the new version")
+        done = deployment.run("rollback")
+        assert done.returncode == 0, done.stderr
+        assert "waiting for" not in done.stderr
+        before = users.bentos["bentocast:same"]
+        wait_for(lambda: users.bentos["bentocast:same"] > before + 50, "users do not get the version before")
+    assert set(users.answered) == {200}
+    assert "rollback" in deployment.run("history").stdout.splitlines()[0]
+
+
+def test_instance_by_instance(deployment: Deployment, body: dict[str, Any]) -> None:
+    assert deployment.run("scale", "2").returncode == 0
+    with Users.asking(deployment.url, body) as users:
+        done = deployment.run("rolling", deployment.store.tag)
+    assert done.returncode == 0, done.stderr
+    assert set(users.answered) == {200}
+    status = deployment.status()
+    assert status.count(": ready") == 2
+    assert f"{name(deployment.store.tag)}: 100.0% of requests (stable)" in status
+
+
+def test_those_who_send_a_header_get_it_until_somebody_ends_it(deployment: Deployment, body: dict[str, Any]) -> None:
+    def who(**headers: str) -> str:
+        answer = httpx.post(f"{deployment.url}/v1/timeseries/forecast", json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.headers["x-bento"]
+
+    done = deployment.run("ab", "bentocast:same")
+    assert done.returncode == 8, done.stderr
+    assert {who() for _ in range(5)} == {deployment.store.tag}
+    assert {who(**{"x-group": "b"}) for _ in range(5)} == {"bentocast:same"}
+    assert deployment.run("abort").returncode == 0
+    assert who(**{"x-group": "b"}) == deployment.store.tag
+
+
+def test_the_report_tells_the_story(deployment: Deployment) -> None:
+    done = deployment.run("report")
+    assert done.returncode == 0, done.stderr
+    reports = sorted(Path(done.stdout.strip()).parent.glob("rollout-*.html"))
+    pages = [path.read_text() for path in reports]
+    promoted = next(page for page in pages if "canary of bentocast:same: promoted" in page)
+    assert promoted.count("<svg") == 4
+    assert "step 3" in promoted
+    rolled_back = next(page for page in pages if "canary of bentocast:nonsense: rolled back" in page)
+    assert "not reached" in rolled_back
+    assert "pairs differ" in rolled_back
+
+
+def test_a_port_that_is_taken(deployment: Deployment, tmp_path: Path) -> None:
+    other = dataclasses.replace(deployment, folder=tmp_path / "other")
+    done = other.run("up", deployment.store.tag)
+    assert done.returncode == 10
+    assert f"port {deployment.port} is taken: free it, or set another one in deploy.router" in done.stderr
+    assert not other.processes("")
+
+
+def test_a_bento_that_does_not_start_leaves_nothing(deployment: Deployment, tmp_path: Path) -> None:
+    other = Deployment.make(deployment.store, tmp_path)
+    done = other.run("up", "bentocast:broken")
+    assert done.returncode == 10
+    assert "does not start, on purpose" in done.stderr
+    assert not other.processes("")
+    assert other.run("status").stdout == "nothing is up\n"

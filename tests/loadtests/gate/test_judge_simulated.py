@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from data.loadtest import LoadLimits
 from data.verdict import Outcome, Verdict

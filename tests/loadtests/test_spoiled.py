@@ -1,3 +1,5 @@
+"""A copy that is bad on purpose is as bad as was asked for, by every protocol, and goes again."""
+
 from __future__ import annotations
 
 import json
@@ -16,10 +18,11 @@ import json, sys, time
 from pathlib import Path
 from loadtests.users import Connection
 from data.errors import RegistryError
-from loadtests.gate import bentos, slowed
+from loadtests import spoiled
+from loadtests.gate import bentos
 tag, seconds, logs = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
-copy = slowed.make(tag, seconds / 2, "slowed")
-assert slowed.make(tag, seconds, "slowed") == copy  # in place of the one before
+copy = spoiled.make(tag, spoiled.slow(seconds / 2), "slowed")
+assert spoiled.make(tag, spoiled.slow(seconds), "slowed") == copy  # in place of the one before
 told = {"copy": copy}
 with bentos.serving({"as it is": bentos.find(tag), "slowed": bentos.find(copy)}, None, logs) as servers:
     for protocol in ("native", "v2", "binary", "grpc"):
@@ -34,7 +37,7 @@ with bentos.serving({"as it is": bentos.find(tag), "slowed": bentos.find(copy)},
         for connection in connections.values():
             connection.close()
         told[protocol] = {side: min(seconds) for side, seconds in took.items()}
-slowed.remove(copy)
+spoiled.remove(copy)
 for one in (tag, copy):
     try:
         told[one] = bentos.find(one).tag

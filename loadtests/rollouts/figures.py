@@ -1,0 +1,229 @@
+"""How good rollouts are, in figures: real Bentos, real Envoy, real traffic; each figure by its name."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from data.command import say
+from loadtests import spoiled
+from loadtests.rollouts import site
+from loadtests.rollouts.site import Load, Site
+
+#: A rollout of a few seconds: what is counted here is what is lost on the way, not how sharp the judge is.
+QUICK: dict[str, Any] = {
+    "judgement": {
+        "requests": 50,
+        "slowness": {"tolerated": 3.0, "excluded": 10.0, "share": 0.2},
+        "errors": {"share": 0.1},
+    },
+    "canary": {"steps": [{"weight": 0.5, "requests": 50, "at_most": "2min"}]},
+}
+#: The plan and judge as they come, without copies before: what users see of a bad version.
+BARE: dict[str, Any] = {
+    "canary": {
+        "steps": [
+            {"weight": 0.1, "requests": 500},
+            {"weight": 0.25, "requests": 1_000},
+            {"weight": 0.5, "requests": 2_000},
+        ]
+    }
+}
+#: The plan and judge as they come, with copies before.
+WHOLE: dict[str, Any] = {}
+
+Row = tuple[str, str]
+
+
+def moves(tag: str, params: Path, many: int) -> list[Row]:
+    """Requests lost over promotions, rollbacks and scale changes, HTTP and gRPC."""
+    with site.up(tag, QUICK, params) as place:
+        other = spoiled.make(tag, "", "same")
+        try:
+            with Load.on(place, 60, "Native", "Grpc") as load:
+                for number in range(many):
+                    say(f"promotion and rollback {number + 1} of {many}")
+                    place.must("canary", other)
+                    place.must("rollback")
+                for number in range(many):
+                    say(f"scale change {number + 1} of {many}")
+                    place.must("scale", "1" if number % 2 else "2")
+        finally:
+            spoiled.remove(other)
+    return [
+        (
+            f"lost over {many} promotions, {many} rollbacks, {many} scale changes",
+            f"{load.failed} of {load.requests}: {load}",
+        )
+    ]
+
+
+def failing(tag: str, params: Path, _: int) -> list[Row]:
+    """A canary with 5 % errors at 10 % weight, 200 requests/s."""
+    with site.up(tag, BARE, params) as place:
+        bad = spoiled.make(tag, spoiled.failing(0.05), "failing")
+        try:
+            with Load.on(place, 200) as load:
+                time.sleep(5.0)
+                done = place.run("canary", bad)
+        finally:
+            spoiled.remove(bad)
+    took = done.when("rolled back") - done.when("weight 10%")
+    return [
+        ("5 % errors at 10 % weight: ended", done.last[:160]),
+        ("seconds from the first look at the weight to rolled back", f"{took:.1f}"),
+        ("users' failed requests", f"{load.failed} of {load.requests} ({load.failed / load.requests:.2%})"),
+    ]
+
+
+def slow(tag: str, params: Path, _: int) -> list[Row]:
+    """A canary that is 30 % slower at p95."""
+    with site.up(tag, BARE, params) as place:
+        with Load.on(place, 100) as before:
+            time.sleep(20.0)
+        loop = 0.3 * before.p95
+        bad = spoiled.make(tag, spoiled.slow(loop, 0.3), "slow")
+        try:
+            with Load.on(place, 100):
+                time.sleep(5.0)
+                done = place.run("canary", bad)
+        finally:
+            spoiled.remove(bad)
+    steps = [line for _, line in done.lines if line.startswith("step ")]
+    return [
+        ("p95 before", f"{before.p95 * 1e3:.0f} ms; {loop * 1e3:.1f} ms more in 30 % of requests"),
+        ("found at", steps[-1][:60] if steps else "?"),
+        ("ended", done.last[:200]),
+    ]
+
+
+def nonsense(tag: str, params: Path, _: int) -> list[Row]:
+    """A canary that answers nonsense at full speed, with copies first."""
+    with site.up(tag, WHOLE, params) as place:
+        bad = spoiled.make(tag, spoiled.nonsense(), "nonsense")
+        try:
+            with Load.on(place, 60) as load:
+                time.sleep(5.0)
+                done = place.run("canary", bad)
+        finally:
+            spoiled.remove(bad)
+    weighted = any("weight" in line for _, line in done.lines if line.startswith("step "))
+    return [
+        ("nonsense: ended", done.last[:160]),
+        ("users got an answer of it", "yes" if weighted else "no: it never had a weight"),
+        ("users' wrong answers", f"{load.failed} of {load.requests}"),
+    ]
+
+
+@dataclass
+class Users:
+    """Users whose requests are safe to repeat, and who do that when a connection breaks."""
+
+    url: str
+    told: Counter[str] = field(default_factory=Counter)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def ask(self) -> None:
+        """Until it is over."""
+        again = Retry(total=8, backoff_factor=0.1, status_forcelist=(502, 503, 504), allowed_methods=None)
+        with requests.Session() as session:
+            session.mount("http://", HTTPAdapter(max_retries=again))
+            example = session.get(f"{self.url}/v1/timeseries/examples", timeout=30).json()["examples"][0]["request"]
+            while not self.over.wait(0.02):
+                try:
+                    answer = session.post(f"{self.url}/v1/timeseries/forecast", json=example, timeout=30)
+                    self.told[str(answer.status_code)] += 1
+                except requests.RequestException as err:
+                    self.told[type(err).__name__] += 1
+
+
+def kills(tag: str, params: Path, many: int) -> list[Row]:
+    """kill -9 of the command, the router or an instance at random moments of a rollout."""
+    draw = random.Random(0)
+    ends: Counter[str] = Counter()
+    with site.up(tag, QUICK, params) as place:
+        other = spoiled.make(tag, "", "same")
+        users = Users(place.url)
+        threads = [threading.Thread(target=users.ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            for number in range(many):
+                victim = ("command", "router", "instance")[number % 3]
+                candidate = other if number % 2 == 0 or ends["promoted"] == 0 else tag
+                ends[_killed(place, candidate, victim, draw.uniform(0.0, 14.0))] += 1
+                say(f"{number + 1} of {many}: {victim} killed; so far {dict(ends)}, users {dict(users.told)}")
+        finally:
+            users.over.set()
+            for thread in threads:
+                thread.join()
+            spoiled.remove(other)
+    wrong = users.told.total() - users.told["200"]
+    return [
+        (f"rollouts with a kill -9, {many}", ", ".join(f"{count} {end}" for end, count in ends.items())),
+        ("users' requests without a right answer", f"{wrong} of {users.told.total()}: {dict(users.told)}"),
+    ]
+
+
+def _killed(place: Site, candidate: str, victim: str, after: float) -> str:
+    """How a rollout ended in which something was killed."""
+    process = place.start("canary", candidate)
+    time.sleep(after)
+    if victim == "command":
+        process.kill()
+    else:
+        kind = "router" if victim == "router" else ""
+        found = [one for one in _kept(place) if (kind == "router") == ("router" in one[0])]
+        if found:
+            found[-1][1].send_signal(signal.SIGKILL)
+    _, told = process.communicate()
+    if process.returncode < 0:
+        done = place.run("resume")
+        code, told = done.code, "\n".join(line for _, line in done.lines)
+    else:
+        code = process.returncode
+    if "serves already" in told:
+        return "nothing to do"
+    if "no rollout is under way" in told:
+        return "was over, or had not begun"
+    return {0: "promoted", 7: "rolled back", 8: "paused"}.get(code, f"ended with {code}: {told[-200:]}")
+
+
+def _kept(place: Site) -> list[tuple[str, psutil.Process]]:
+    """Router and instances, by name, the newest last."""
+    mark = f"{place.folder.resolve() / 'deployment'}:"
+    found = []
+    for process in psutil.process_iter(["create_time"]):
+        try:
+            name = process.environ().get("DEPLOY_PROCESS", "")
+        except psutil.Error:
+            continue
+        if name.startswith(mark) and not name.endswith(":keeper"):
+            found.append((name.removeprefix(mark), process))
+    return sorted(found, key=lambda one: one[1].info["create_time"])
+
+
+FIGURES: dict[str, Callable[[str, Path, int], list[Row]]] = {
+    "moves": moves,
+    "failing": failing,
+    "slow": slow,
+    "nonsense": nonsense,
+    "kills": kills,
+}
+
+
+def table(rows: list[Row]) -> str:
+    """In Markdown."""
+    return "\n".join(["| figure | measured |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
