@@ -124,6 +124,18 @@ def report(config: Params, asked: argparse.Namespace) -> int:
     return 0
 
 
+def simulate(config: Params, asked: argparse.Namespace) -> int:
+    """Simulate rollouts: how often the judge errs with your deploy.judgement, and how soon it finds harm."""
+    from deploy import simulation
+
+    found = []
+    for truth, steps in simulation.SCENARIOS:
+        command.say(f"{asked.rollouts:,} rollouts: {truth.name}")
+        found.append(simulation.simulate(truth, steps, config.deploy.judgement, asked.rollouts))
+    print(simulation.table(found))
+    return 0
+
+
 def _fleet(config: Params) -> Fleet:
     from deploy import journals
     from deploy.fleet import Fleet
@@ -152,6 +164,7 @@ def main(argv: list[str]) -> None:
         "status": status,
         "history": history,
         "report": report,
+        "simulate": simulate,
         "lineage": lineage,
         "down": down,
     }
@@ -172,6 +185,7 @@ def main(argv: list[str]) -> None:
         parser_of.add_argument("--dry-run", action="store_true", help="print what would happen, and do nothing")
     made["resume"].epilog = EXIT_CODES
     made["rollback"].add_argument("bento", nargs="?", help="tag (default: the version before)")
+    made["simulate"].add_argument("--rollouts", type=_many, default=1_000, help="of each kind (default: %(default)s)")
     made["report"].add_argument("number", nargs="?", type=int, help="of the rollout")
     made["scale"].add_argument("many", type=_many, help="instances")
     asked = parser.parse_args(argv)

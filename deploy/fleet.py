@@ -207,10 +207,11 @@ class Fleet:
         """Instances of a version."""
         return [one for one in self.instances() if one.version == version]
 
-    def move(self, **changes: Any) -> Traffic:
+    def move(self, trusted: str | None = None, **changes: Any) -> Traffic:
         """Change where requests go: journal first, then the router.
 
         Args:
+            trusted: a version that is not waited for, since it serves already.
             changes: fields of `Traffic`.
 
         Raises:
@@ -220,15 +221,11 @@ class Fleet:
         after = replace(before, revision=before.revision + 1, **changes)
         self.journal.put_state(after.written())
         try:
-            self.router.apply(self._routing(after), after.revision)
+            self.router.apply(self._routing(after), after.revision, trusted)
         except BaseException:
             self.journal.put_state(replace(before, revision=after.revision).written())
             raise
         return after
-
-    def again(self) -> None:
-        """Tell the router once more where requests go: after a crash, or when instances came or went."""
-        self.move()
 
     def scale(self, version: Version, many: int) -> None:
         """Have so many instances of a version; new ones get requests once they are ready, old ones end when idle."""

@@ -351,6 +351,8 @@ class Driver:
         if state == PROMOTED:
             stays, goes = goes, stays
         version = versions.take(fleet.place, stays)
+        if state != PROMOTED:  # back at once, then whole again
+            fleet.move(version.name, stable=version.name, weights={version.name: WHOLE}, mirror=None, choices=())
         fleet.bring(version, progress.instances)
         fleet.move(stable=version.name, weights={version.name: WHOLE}, mirror=None, choices=())
         if not (keep and state == PROMOTED):

@@ -86,7 +86,7 @@ def rollouts(_: Params, asked: argparse.Namespace) -> int:
     """Measure rollouts: what is lost on the way, how soon bad versions are found, what kill -9 does."""
     from loadtests.rollouts import figures
 
-    many = {"moves": asked.moves, "kills": asked.kills}
+    many = {"moves": asked.moves, "kills": asked.kills, "router": asked.rounds}
     rows = [
         row for name in asked.figures for row in figures.FIGURES[name](asked.bento, asked.params, many.get(name, 0))
     ]
@@ -120,13 +120,14 @@ def main(argv: list[str]) -> None:
     made["proof"].add_argument("--numbers", type=Path, help="file that the numbers of each gate are added to, as JSON")
     made["demo"].add_argument("--bento", metavar="TAG", default="bentocast:latest", help="(default: the newest)")
     made["demo"].add_argument("--out", type=Path, default=Path("out/demo"), help="folder of the reports")
-    names = ("moves", "failing", "slow", "nonsense", "kills")
+    names = ("moves", "failing", "slow", "nonsense", "kills", "router")
     made["rollouts"].add_argument(
         "figures", nargs="*", default=names, metavar="FIGURE", help=f"which of {', '.join(names)} (default: all)"
     )
     made["rollouts"].add_argument("--bento", metavar="TAG", default="bentocast:latest", help="(default: the newest)")
     made["rollouts"].add_argument("--moves", type=_count, default=20, help="of each kind (default: %(default)s)")
     made["rollouts"].add_argument("--kills", type=_count, default=50, help="(default: %(default)s)")
+    made["rollouts"].add_argument("--rounds", type=_count, default=8, help="of the router (default: %(default)s)")
     for name in ("gate", "knee", "history"):
         made[name].add_argument(
             "--out", type=Path, default=OUT, help="folder of report, numbers and logs (default: %(default)s)"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from deploy.faults import RouterError
 
 TIMEOUT_SECONDS = 5.0
+#: An Envoy that was killed is back by then.
+PATIENCE_SECONDS = 10.0
+POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class Admin:
     def is_up(self) -> bool:
         """Whether it answers, and is done with starting."""
         try:
-            return self._ask("GET", "/ready", whole=False) == "LIVE"
-        except RouterError:
+            return self._once("GET", "/ready")[1] == "LIVE"
+        except OSError:
             return False
 
     def revision(self, kind: str) -> str:
@@ -77,16 +81,33 @@ class Admin:
     def _json(self, path: str) -> Any:
         return json.loads(self._ask("GET", path))
 
-    def _ask(self, method: str, path: str, *, whole: bool = True) -> str:
+    def _ask(self, method: str, path: str) -> str:
+        """Ask until it answers: an Envoy that starts again is no reason to give up what is under way."""
+        late = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                status, text = self._once(method, path)
+            except OSError as err:
+                if time.monotonic() > late:
+                    raise RouterError(f"the router's admin page on port {self.port} does not answer: {err}") from err
+                time.sleep(POLL_SECONDS)
+                continue
+            if status != 200:
+                raise RouterError(f"the router's admin page {path} answers {status}: {text[:200]}")
+            return text
+
+    def _once(self, method: str, path: str) -> tuple[int, str]:
+        """Status and text of one answer.
+
+        Raises:
+            OSError: there is none.
+        """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
         try:
             connection.request(method, path, headers={"Content-Length": "0"} if method == "POST" else {})
             answer = connection.getresponse()
-            text = answer.read().decode()
-        except (OSError, http.client.HTTPException) as err:
-            raise RouterError(f"the router's admin page on port {self.port} does not answer: {err}") from err
+            return answer.status, answer.read().decode().strip()
+        except http.client.HTTPException as err:
+            raise OSError(f"{type(err).__name__}: {err}") from err
         finally:
             connection.close()
-        if answer.status != 200 and whole:
-            raise RouterError(f"the router's admin page {path} answers {answer.status}: {text.strip()[:200]}")
-        return text.strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ class Router:
                     raise RouterError(f"the router (admin port {port}) {why}: see its log in the deployment's folder")
                 time.sleep(POLL_SECONDS)
 
-    def apply(self, routing: Routing, revision: int) -> None:
+    def apply(self, routing: Routing, revision: int, trusted: str | None = None) -> None:
         """Move to a routing: nobody's request is lost on the way.
 
         Versions that come are known and healthy before a request goes to them; those that go get no new requests
@@ -117,6 +117,7 @@ class Router:
         Args:
             routing: where requests go from now on.
             revision: larger than that of the last one.
+            trusted: a version that is not waited for: it served all the while, and nothing may hold up the way back.
 
         Raises:
             RouterError: Envoy refuses it, or does not take it over; what went before goes on.
@@ -129,7 +130,7 @@ class Router:
         going = [one for one in before if one["name"] not in coming]
         both = wanted | {"resources": [*wanted["resources"], *going]}
         self._swap("clusters", self._files.clusters, both, f"{revision}-both" if going else str(revision))
-        self._wait_until_healthy(routing)
+        self._wait_until_healthy(routing, {version for version in routing.asked if version != trusted})
         self._swap("routes", self._files.routes, envoy.routes(routing, str(revision)), str(revision))
         if going:
             self._wait_until_idle([one["name"] for one in going])
@@ -149,12 +150,12 @@ class Router:
             port: counters.read(admin.counted(), versions, mirrored=mirrored) for port, admin in self.admins.items()
         }
 
-    def _wait_until_healthy(self, routing: Routing) -> None:
-        """Every instance of every version gets requests from every Envoy, or there is an end to it."""
+    def _wait_until_healthy(self, routing: Routing, versions: Iterable[str]) -> None:
+        """Every instance of some versions gets requests from every Envoy, or there is an end to it."""
         late = time.monotonic() + HEALTHY_SECONDS
-        for version, instances in routing.endpoints.items():
+        for version in versions:
             for protocol in PROTOCOLS:
-                ports = {instance.port(protocol) for instance in instances}
+                ports = {instance.port(protocol) for instance in routing.endpoints[version]}
                 name = cluster(version, protocol)
                 for admin in self.admins.values():
                     while ports - (found := admin.healthy(name)):

@@ -88,19 +88,18 @@ class Routing:
         """
         if sum(self.weights.values()) != WHOLE or min(self.weights.values(), default=-1) < 0:
             raise ValueError(f"got weights {dict(self.weights)}, wanted parts of {WHOLE} that add up to it")
-        named = {version for version, weight in self.weights.items() if weight}
-        named |= {choice.version for choice in self.choices}
-        if self.mirror:
-            named.add(self.mirror.version)
-            if not 0 < self.mirror.share <= 1:
-                raise ValueError(f"got a mirrored share of {self.mirror.share:g}, wanted one above 0, at most 1")
-        down = sorted(version for version in named if not self.endpoints.get(version))
+        if self.mirror and not 0 < self.mirror.share <= 1:
+            raise ValueError(f"got a mirrored share of {self.mirror.share:g}, wanted one above 0, at most 1")
+        down = sorted(version for version in self.asked if not self.endpoints.get(version))
         if down:
             raise ValueError(f"{', '.join(down)} would get requests, but has no instance")
 
-    def share(self, version: str) -> float:
-        """Share of requests that a version gets by weight."""
-        return self.weights.get(version, 0) / WHOLE
+    @property
+    def asked(self) -> set[str]:
+        """Versions that get requests, of whatever kind."""
+        found = {version for version, weight in self.weights.items() if weight}
+        found |= {choice.version for choice in self.choices}
+        return found | ({self.mirror.version} if self.mirror else set())
 
 
 def cluster(version: str, protocol: Protocol, *, mirrored: bool = False) -> str:

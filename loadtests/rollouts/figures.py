@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
+import statistics
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -19,8 +22,10 @@ from urllib3.util import Retry
 
 from data.command import say
 from loadtests import spoiled
+from loadtests.faults import LoadtestError
 from loadtests.rollouts import site
 from loadtests.rollouts.site import Load, Site
+from loadtests.serving import h2load
 
 #: A rollout of a few seconds: what is counted here is what is lost on the way, not how sharp the judge is.
 QUICK: dict[str, Any] = {
@@ -215,12 +220,54 @@ def _kept(place: Site) -> list[tuple[str, psutil.Process]]:
     return sorted(found, key=lambda one: one[1].info["create_time"])
 
 
+def router(tag: str, params: Path, rounds: int) -> list[Row]:
+    """What the router costs: the same requests to an instance and through the router, in turn, at 16 connections."""
+    h2load.version()
+    rates: dict[str, list[float]] = {"direct": [], "router": []}
+    medians: dict[str, list[float]] = {"direct": [], "router": []}
+    with site.up(tag, WHOLE, params) as place:
+        body = place.folder / "request.json"
+        examples = requests.get(f"{place.url}/v1/timeseries/examples", timeout=30).json()["examples"]
+        body.write_text(json.dumps(examples[0]["request"]), encoding="utf-8")
+        ports = {"direct": place.instance_port(), "router": place.port}
+        for number in range(rounds + 1):
+            for way in sorted(ports, reverse=bool(number % 2)):
+                log = place.folder / "latencies"
+                rate = _closed(ports[way], body, log)
+                if number:  # the first round warms up
+                    rates[way].append(rate)
+                    medians[way].append(statistics.median(h2load.latencies(log)))
+    slower = [own - other for own, other in zip(medians["router"], medians["direct"], strict=True)]
+    share = [own / other for own, other in zip(rates["router"], rates["direct"], strict=True)]
+    return [
+        ("router: p50 more than direct, 16 connections", f"{statistics.median(slower) * 1e3:.2f} ms"),
+        (
+            "router: throughput over direct, 16 connections",
+            f"{statistics.median(share):.2f}x (direct {statistics.median(rates['direct']):,.0f}/s)",
+        ),
+    ]
+
+
+def _closed(port: int, body: Path, log: Path) -> float:
+    log.unlink(missing_ok=True)
+    how = ["h2load", "-t", "1", "-c", "16", "-m", "1", "--h1", "-D", "5", "--log-file", str(log), "-d", str(body)]
+    where = f"http://127.0.0.1:{port}/v1/timeseries/forecast"
+    done = subprocess.run(
+        [*how, "-H", "content-type: application/json", where], capture_output=True, text=True, check=True
+    )
+    loaded = h2load.parse(done.stdout)
+    if loaded.failed:
+        raise LoadtestError(f"port {port}: {loaded.failed} of {loaded.succeeded + loaded.failed} requests failed")
+    return loaded.rate
+
+
 FIGURES: dict[str, Callable[[str, Path, int], list[Row]]] = {
     "moves": moves,
     "failing": failing,
     "slow": slow,
     "nonsense": nonsense,
     "kills": kills,
+    "router": router,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -75,13 +76,15 @@ class Site:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Begin a command."""
         return subprocess.Popen(
-            [sys.executable, "-m", "deploy", "--params", str(self.params), *arguments],
-            cwd=ROOT,
-            env=os.environ | {"DEPLOY_HOME": str(self.folder / "deployment")},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            self._command(*arguments), **self._how, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "deploy", "--params", str(self.params), *arguments]
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        return {"cwd": ROOT, "env": os.environ | {"DEPLOY_HOME": str(self.folder / "deployment")}}
 
     def run(self, *arguments: str, loud: bool = False) -> Done:
         """Run a command to its end."""
@@ -93,6 +96,14 @@ class Site:
                 if loud:
                     say(f"  {line.rstrip()}")
         return Done(process.returncode, time.monotonic() - began, lines)
+
+    def instance_port(self) -> int:
+        """HTTP of an instance, past the router."""
+        told = subprocess.run(self._command("status"), **self._how, capture_output=True, check=True, text=True).stdout
+        found = re.search(r" on (\d+) and \d+: ready", told)
+        if not found:
+            raise LoadtestError(f"no instance is ready: {told}")
+        return int(found[1])
 
     def must(self, *arguments: str) -> Done:
         """Run a command that has to succeed.
