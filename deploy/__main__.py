@@ -189,7 +189,8 @@ def main(argv: list[str]) -> None:
     made["report"].add_argument("number", nargs="?", type=int, help="of the rollout")
     made["scale"].add_argument("many", type=_many, help="instances")
     asked = parser.parse_args(argv)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a rollout that is interrupted pauses
+        signal.signal(number, signal.default_int_handler)
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))
 
 

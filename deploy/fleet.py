@@ -14,7 +14,7 @@ from typing import Any
 from data import command
 from data.atomic import replacing
 from data.deployment import Deploy
-from deploy import instances, keeper, versions
+from deploy import instances, keeper, settings, versions
 from deploy.faults import RolloutError, RouterError
 from deploy.instances import Instance
 from deploy.journal import Journal
@@ -27,8 +27,6 @@ from deploy.versions import Version
 ROUTER = "router"
 #: How long requests under way get before their instance is asked to end.
 DRAIN_SECONDS = 30.0
-#: Ways to switch a setting off.
-NO = ("false", "0", "no", "off", "f", "n")
 
 
 @dataclass(frozen=True)
@@ -105,11 +103,7 @@ class Fleet:
 
     def record_url(self) -> str | None:
         """Where instances record what they forecast, or None if they do not."""
-        try:
-            settings: dict[str, str] = json.loads(self.place.environment.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        return None if settings.get("BENTOCAST_RECORD", "").lower() in NO else settings["BENTOCAST_RECORD_URL"]
+        return settings.record_url(json.loads(self.place.environment.read_text(encoding="utf-8")))
 
     def traffic(self) -> Traffic:
         """Where requests go.
@@ -280,11 +274,10 @@ class Fleet:
 
     def _write_environment(self) -> None:
         """Keep the settings that instances get, so that one that is started again next week gets the same."""
-        settings = {key: value for key, value in os.environ.items() if key.startswith("BENTOCAST_")}
-        settings.setdefault("BENTOCAST_RECORD_URL", f"sqlite:///{self.place.folder / 'record.db'}")
+        kept = settings.of(os.environ, self.place.folder / "record.db")
         with replacing(self.place.environment) as scratch:
             scratch.touch(mode=0o600)
-            scratch.write_text(json.dumps(settings), encoding="utf-8")
+            scratch.write_text(json.dumps(kept), encoding="utf-8")
 
 
 def _router(admin_port: int) -> str:

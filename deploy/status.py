@@ -9,6 +9,7 @@ from data.deployment import Plan
 from deploy import instances
 from deploy.fleet import Fleet
 from deploy.journal import Rollout
+from deploy.rollout import LOCK, RUNNING
 from deploy.router.routing import WHOLE
 
 
@@ -35,8 +36,10 @@ def text(fleet: Fleet) -> str:
         ]
     under_way = fleet.journal.under_way()
     if under_way:
+        gone = under_way.state == RUNNING and not fleet.place.is_held(LOCK)
+        how = "its command is gone: `resume` or `abort`" if gone else under_way.reason
         lines.append(
-            f"{under_way.strategy} {under_way.id} of {under_way.candidate}: {under_way.state} {under_way.reason}".rstrip()
+            f"{under_way.strategy} {under_way.id} of {under_way.candidate}: {under_way.state}; {how}".rstrip("; ")
         )
     return "\n".join(lines)
 

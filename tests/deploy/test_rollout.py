@@ -89,7 +89,7 @@ def test_a_killed_command_is_resumed_and_a_second_rollout_refused(deployment: De
             assert second.returncode == 2
             assert "another command drives a rollout" in second.stderr
             first.kill()
-        assert "running" in deployment.status()
+        assert "running; its command is gone: `resume` or `abort`" in deployment.status()
         done = deployment.run("resume")
         assert done.returncode == 0, done.stderr
         assert "bentocast:same promoted: all of" in done.stderr
