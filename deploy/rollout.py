@@ -30,6 +30,8 @@ LOCK = "rollout"
 LOOK_SECONDS = 0.5
 #: After a change of weights, requests that were sent before it are given so long before anything is counted.
 SETTLE_SECONDS = 1.0
+#: A candidate that was just started is slow at first: its first requests do not count.
+WARM_UP_SECONDS = 3.0
 #: So often a person is told that nothing is new.
 TELL_SECONDS = 5.0
 
@@ -301,7 +303,7 @@ class Driver:
         if plan.replace and step.weight:
             fleet.scale(fleet.version(stable), max(1, progress.instances - many))
         if not progress.is_counting:
-            self.sleep(SETTLE_SECONDS)
+            self.sleep(SETTLE_SECONDS if progress.counted else WARM_UP_SECONDS)
             progress.count_from(self._reading(step, progress))
 
     @contextmanager

@@ -31,7 +31,7 @@ PLAN: dict[str, Any] = {
         "steps": [
             {"mirror": 1.0, "requests": 30, "at_most": "1min"},
             {"weight": 0.2, "requests": 100, "at_most": "1min"},
-            {"weight": 0.5, "requests": 400, "at_most": "1min"},
+            {"weight": 0.5, "requests": 200, "at_most": "1min"},
         ]
     },
     "blue_green": {"steps": [{"mirror": 1.0, "requests": 100, "at_most": "1min"}], "keep": True},
@@ -149,7 +149,7 @@ class Users:
     def _ask(self, url: str, body: dict[str, Any]) -> None:
         transport = httpx.HTTPTransport(retries=5)  # of connections that cannot be made, never of requests
         with httpx.Client(base_url=url, transport=transport, timeout=60) as client:
-            while not self._over.wait(0.005):
+            while not self._over.wait(0.01):
                 try:
                     answer = client.post("/v1/timeseries/forecast", json=body)
                 except httpx.HTTPError:
