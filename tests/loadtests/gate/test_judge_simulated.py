@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 LIMITS = LoadLimits()
 AT_LIMITS: dict[str, float] = {name: getattr(LIMITS, name) for name in RATIOS}
 #: Standard deviation over rounds of the log ratio of the same version measured twice; docs/decisions/0010-load-gate.md.
-NOISE = {"p50": 0.05, "p95": 0.16, "p99": 0.22, "throughput": 0.05, "processor": 0.03, "memory": 0.01}
+NOISE = {"p50": 0.05, "p95": 0.16, "p99": 0.25, "throughput": 0.05, "processor": 0.05, "memory": 0.01}
 
 
 def noise(draw: np.random.Generator, spread: float) -> tuple[Floats, Floats]:
