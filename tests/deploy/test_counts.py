@@ -62,7 +62,8 @@ def test_possible_counts_are_fine() -> None:
 
 def changed(what: str, canary: Any = None, stable: Any = None) -> Phase:
     split: Split = getattr(ONE, what)
-    return replace(ONE, **{what: Split(split.canary if canary is None else canary, stable or split.stable)})
+    changes: Any = {what: Split(split.canary if canary is None else canary, stable or split.stable)}
+    return replace(ONE, **changes)
 
 
 @pytest.mark.parametrize(
@@ -83,11 +84,11 @@ def changed(what: str, canary: Any = None, stable: Any = None) -> Phase:
             "phase 2: got 901 errors of the stable version, wanted a whole number, 0 to 900",
         ),
         (
-            replace(ONE, over=ONE.over | {GRID[0]: Split(101, 900)}),
+            replace(ONE, over=dict(ONE.over) | {GRID[0]: Split(101, 900)}),
             "phase 2: got 101 requests over 0.000573086 s of the canary, wanted a whole number, 0 to 100",
         ),
         (
-            replace(ONE, over=ONE.over | {GRID[-1]: Split(0, 9)}),
+            replace(ONE, over=dict(ONE.over) | {GRID[-1]: Split(0, 9)}),
             "phase 2: got 9 requests over 0.452593 s of the stable version, wanted a whole number, 0 to 0",
         ),
         (
