@@ -79,7 +79,7 @@ def edges(over: Mapping[float, int], requests: int, room: int = 3) -> tuple[floa
     _check_edges("before the canary", over)
     for edge, count in over.items():
         _check_count("before the canary", f"requests over {edge:g} s", "stable version", count, requests)
-    low = sorted(over)[: len(over) - room]
+    low = sorted(over)[: max(0, len(over) - room)]
     shares = {edge: over[edge] / requests for edge in low if over[edge]}
     return tuple(sorted({_nearest(shares, 1 - quantile) for quantile in QUANTILES})) if shares else ()
 

@@ -15,7 +15,7 @@ from deploy import counts
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Levels = NDArray[np.int64]
+Counts = NDArray[np.int64]
 
 #: Edges of the simulated router, in seconds: from 0.3 ms to 0.8 s around a median of 10 ms.
 MEDIAN_SECONDS = 0.01
@@ -73,7 +73,7 @@ class Drawn:
     weight: float
     canary: Bools
     error: Bools
-    over: Levels
+    over: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def _bursts(starts: Bools, length: int) -> Bools:
     return np.convolve(starts, np.ones(length))[: starts.size] > 0.5 if starts.size else starts
 
 
-def _levels(logarithms: Floats) -> Levels:
+def _levels(logarithms: Floats) -> Counts:
     """How many edges of the grid latencies are over; given as logarithms of their ratio to the median."""
     steps = np.ceil(logarithms / math.log(STEP)).astype(np.int64) - LOWEST
     return np.clip(steps, 0, len(GRID))

@@ -1,4 +1,4 @@
-"""The judge of a rollout: what was counted of canary and stable version, into a verdict that may be asked for any time.
+"""The judge of a rollout: what was counted of canary and stable version, into a verdict that may be asked for at any time.
 
 It takes counters and gives a verdict, without a clock and without a network. A canary that is within all that is
 tolerated fails with a chance of at most `alpha` over the whole rollout, however often it is looked at; each check has its
@@ -133,8 +133,7 @@ def _errors(phases: Sequence[Phase], judgement: Judgement) -> Check:
         harm=float(evidence.rate_above(events, limits.tolerated)),
         harmless=float(evidence.mean([evidence.rate_below(events, limits.excluded), low])),
         claims=(
-            "they are more "
-            + ("frequent" if limits.tolerated == 1 else f"than {limits.tolerated:g} times as frequent"),
+            f"they are {_more_frequent(limits.tolerated)}",
             f"they are less than {limits.excluded:g} times as frequent or below {_percent(limits.share)}",
         ),
     )
@@ -244,6 +243,10 @@ def _numbers(seen: Split, asked: Split) -> dict[str, float]:
         "canary_requests": float(asked.canary),
         "stable_requests": float(asked.stable),
     }
+
+
+def _more_frequent(ratio: float) -> str:
+    return "more frequent" if ratio == 1 else f"more than {ratio:g} times as frequent"
 
 
 def _milliseconds(seconds: float) -> str:

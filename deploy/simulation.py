@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from data.rollout import Judgement
 from data.verdict import Outcome
 from deploy import evidence
 from deploy.counts import Pairs, Phase, Split
-from deploy.drawn import GRID, PER_PAIR, Bools, Drawn, Floats, Levels, Rollout, Step, Truth, draw
+from deploy.drawn import GRID, PER_PAIR, Bools, Counts, Drawn, Floats, Rollout, Step, Truth, draw
 from deploy.judge import judge, limit
 
 #: Requests between two times that the judge is asked whether it passes.
@@ -32,7 +32,7 @@ class Result:
         truth: the versions.
         steps: weights and requests.
         failed: for each rollout, requests in all until it was first found to be harmful; infinite where it never was.
-        passed: the same until the judge first passed it, looked at every `EVERY` requests.
+        passed: the same until the judge, asked now and then, first passed it; infinite where it failed before.
     """
 
     truth: Truth
@@ -48,7 +48,7 @@ class Result:
     @property
     def passing(self) -> float:
         """Share of rollouts that passed at some look, and had not failed by then."""
-        return float((self.passed < self.failed).mean())
+        return float(np.isfinite(self.passed).mean())
 
 
 #: Weights of a usual rollout.
@@ -58,6 +58,7 @@ LONG = (Step(0.1, 15_000),)
 #: What the table of docs/decisions/0011-evidence.md shows.
 SCENARIOS: tuple[tuple[Truth, tuple[Step, ...]], ...] = (
     (Truth("the same version"), STEPS),
+    (Truth("the same version"), (Step(0.5, 20_000),)),
     (Truth("the same version, few errors", errors=0.0005, stable_errors=0.0005), STEPS),
     (Truth("at every tolerated limit", slower=1.1, differ=0.01, worse=0.55), STEPS),
     (Truth("the same version, errors in bursts of 5", burst=5), STEPS),
@@ -95,8 +96,14 @@ def simulate(
     for number in range(rollouts):
         rollout = draw(truth, steps, np.random.default_rng([seed, number]))
         failed[number] = first_harm(rollout, judgement)
-        passed[number] = first_pass(rollout, judgement, every) if every else math.inf
+        passed[number] = first_pass(rollout, judgement, every, failed[number]) if every else math.inf
     return Result(truth, tuple(steps), failed, passed)
+
+
+def proof(judgement: Judgement | None = None, rollouts: int = 1_000, seed: int = 1) -> Iterator[Result]:
+    """All of `SCENARIOS`, one after another: about a minute each for 1,000 rollouts."""
+    for truth, steps in SCENARIOS:
+        yield simulate(truth, steps, judgement, rollouts, seed)
 
 
 def table(results: Iterable[Result]) -> str:
@@ -123,10 +130,19 @@ def first_harm(rollout: Rollout, judgement: Judgement) -> float:
     return float(min(first))
 
 
-def first_pass(rollout: Rollout, judgement: Judgement, every: int) -> float:
-    """After how many requests the judge, asked every so often, first lets the canary pass; infinite if it never does."""
+def first_pass(rollout: Rollout, judgement: Judgement, every: int, failed: float = math.inf) -> float:
+    """After how many requests the judge, asked every so often, first lets the canary pass; infinite if it never does.
+
+    Args:
+        rollout: what happened.
+        judgement: limits and error rates.
+        every: requests between two times that it is asked.
+        failed: requests after which the canary is found to be harmful, and nobody asks any more.
+    """
     whole = sum(step.canary.size for step in rollout.steps)
     for requests in range(every, whole + 1, every):
+        if requests >= failed:
+            break
         if verdict_after(rollout, requests, judgement) is Outcome.PASS:
             return float(requests)
     return math.inf
@@ -170,7 +186,7 @@ def _phases(steps: Sequence[Drawn], of: Callable[[Drawn], Floats]) -> Floats:
 
 
 def _split(step: Drawn) -> Floats:
-    return evidence.share_differs(np.cumsum(step.canary), np.cumsum(~step.canary), step.weight)
+    return evidence.share_differs(_cumulated(step.canary), _cumulated(~step.canary), step.weight)
 
 
 def _more_errors(tolerated: float, step: Drawn) -> Floats:
@@ -191,9 +207,12 @@ def _pairs(hit: Bools, tolerated: float, asked: int) -> Floats:
 def _along(hits: Bools, misses: Bools, share: float) -> Floats:
     """Evidence after each request; it is worked out where something happened, and stays the same in between."""
     events = hits | misses
-    seen = np.cumsum(hits[events]), np.cumsum(misses[events])
-    after = np.concatenate([[0.0], evidence.share_above(*seen, share)])
+    after = np.concatenate([[0.0], evidence.share_above(_cumulated(hits[events]), _cumulated(misses[events]), share)])
     return np.asarray(after[np.cumsum(events)])
+
+
+def _cumulated(happened: Bools) -> Counts:
+    return np.cumsum(happened, dtype=np.int64)
 
 
 def _counted(step: Drawn, requests: int) -> Phase:
@@ -207,7 +226,7 @@ def _counted(step: Drawn, requests: int) -> Phase:
     )
 
 
-def _over(levels: Levels) -> list[int]:
+def _over(levels: Counts) -> list[int]:
     """Requests over each edge of the grid."""
     each = np.bincount(levels, minlength=len(GRID) + 1)
     return [int(count) for count in each[::-1].cumsum()[::-1][1:]]

@@ -62,7 +62,8 @@ def test_possible_counts_are_fine() -> None:
 
 def changed(what: str, canary: Any = None, stable: Any = None) -> Phase:
     split: Split = getattr(ONE, what)
-    return replace(ONE, **{what: Split(split.canary if canary is None else canary, stable or split.stable)})
+    changes: Any = {what: Split(split.canary if canary is None else canary, stable or split.stable)}
+    return replace(ONE, **changes)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +84,12 @@ def changed(what: str, canary: Any = None, stable: Any = None) -> Phase:
             "phase 2: got 901 errors of the stable version, wanted a whole number, 0 to 900",
         ),
         (
-            replace(ONE, over=ONE.over | {GRID[0]: Split(101, 900)}),
-            "phase 2: got 101 requests over 0.000573 s of the canary, wanted a whole number, 0 to 100",
+            replace(ONE, over=dict(ONE.over) | {GRID[0]: Split(101, 900)}),
+            "phase 2: got 101 requests over 0.000573086 s of the canary, wanted a whole number, 0 to 100",
         ),
         (
-            replace(ONE, over=ONE.over | {GRID[-1]: Split(0, 9)}),
-            "phase 2: got 9 requests over 0.453 s of the stable version, wanted a whole number, 0 to 0",
+            replace(ONE, over=dict(ONE.over) | {GRID[-1]: Split(0, 9)}),
+            "phase 2: got 9 requests over 0.452593 s of the stable version, wanted a whole number, 0 to 0",
         ),
         (
             replace(ONE, over={0.1: Split(0, 0), 0.2: Split(0, 0)}),
@@ -114,7 +115,7 @@ def test_impossible_pairs_are_refused(count: Any) -> None:
 
 def test_edges_may_be_rounded_a_little() -> None:
     rounded = {float(f"{edge:.3g}"): 5 for edge in GRID}
-    assert all(high / low != 1.1 for low, high in itertools.pairwise(sorted(rounded)))
+    assert any(high / low != 1.1 for low, high in itertools.pairwise(sorted(rounded)))
     edges(rounded, 5)
 
 

@@ -84,7 +84,7 @@ def test_impossible_counts_are_refused() -> None:
 
 def test_edges_need_room_for_a_slower_canary() -> None:
     last = max(phase(100, 0.1).over)
-    with pytest.raises(ValueError, match=r"got 0.453 s as the last edge, wanted 1 steps of 1.1 above 0.453 s"):
+    with pytest.raises(ValueError, match=r"got 0.452593 s as the last edge, wanted 1 steps of 1.1 above 0.452593 s"):
         judge([phase(100, 0.1)], (last,), USUAL)
 
 
@@ -109,9 +109,8 @@ def test_too_few_requests_for_the_canary_are_an_error_too() -> None:
 def test_a_split_as_configured() -> None:
     text = check_of("split", verdict(phase(1_000, 0.1), phase(1_000, 0.5))).text
     assert text.startswith(
-        "split: 600 of 2,000 requests went to the canary, 600 should have; evidence of another split 0.0"
+        "split: 600 of 2,000 requests went to the canary, 600 should have; evidence of another split under 0.01 of 2,000 needed"
     )
-    assert text.endswith(" of 2,000 needed")
     assert outcome("split", phase(1_000, 0.1), phase(1_000, 0.5)) is Outcome.PASS
 
 
@@ -133,7 +132,7 @@ def test_more_errors_that_are_tolerated() -> None:
     lenient = USUAL.model_copy(update={"errors": ErrorLimits(tolerated=5.0, excluded=9.0)})
     check = check_of("errors", judge([phase(10_000, 0.1, (0.02, 0.005))], EDGES, lenient))
     assert check.outcome is not Outcome.FAIL
-    assert "evidence that they are more than 5 times as frequent under 0.01 of 167 needed" in check.text
+    assert "; evidence that they are more than 5 times as frequent 0." in check.text
 
 
 def test_errors_pass_by_their_share_or_by_their_ratio() -> None:

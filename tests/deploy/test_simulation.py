@@ -91,8 +91,8 @@ def test_a_rollout_without_any_event() -> None:
 
 
 def test_the_table_of_results() -> None:
-    found = Result(SAME, SHORT, np.array([math.inf, 100.0, math.inf]), np.array([900.0, 500.0, 700.0]))
+    found = Result(SAME, SHORT, np.array([math.inf, 100.0, math.inf]), np.array([900.0, math.inf, 700.0]))
     assert table([found]).splitlines()[-1] == (
-        "| the same version | 10%, 25%, 50% | 1,800 | 3 | 33.3% | - | 66.7% | 700 |"
+        "| the same version | 10%, 25%, 50% | 1,800 | 3 | 33.3% | - | 66.7% | 900 |"
     )
     assert len({line.count("|") for line in table([found]).splitlines()}) == 1
