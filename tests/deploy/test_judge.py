@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from dataclasses import replace
@@ -191,11 +192,21 @@ def test_slowness_says_what_it_compared() -> None:
     check = check_of("slowness", verdict(phase(4_000, 0.25, slower=1.5)))
     assert re.fullmatch(
         r"slowness: [\d,]+ of 1,000 \(canary\) over [\d.]+ ms against [\d,]+ of 3,000 \(stable\) over [\d.]+ ms; evidence "
-        r"that it is more than 10 % slower over 1,000,000 of 500 needed, that it is less than 33.1 % slower at each of 5 "
-        r"edges under 0.01 of 20 needed",
+        r"that it is more than 10 % slower over 1,000,000 of 500 needed, that it is less than 33.1 % slower or seldom "
+        r"slow at each of 5 edges under 0.01 of 20 needed",
         check.text,
     )
     assert check.numbers["edge"] in EDGES
+
+
+def test_an_edge_that_nearly_nothing_is_over_keeps_nobody_from_passing() -> None:
+    """Edges are chosen before the canary; if both are quicker by then, a ratio of one request to none says nothing."""
+    quick = phase(16_000, 0.5)
+    seldom = {edge: Split(min(one.canary, 2), min(one.stable, 3)) for edge, one in quick.over.items()}
+    check = check_of("slowness", verdict(dataclasses.replace(quick, over=seldom)))
+    assert check.outcome is Outcome.PASS
+    few = dataclasses.replace(phase(200, 0.5), over=seldom)
+    assert check_of("slowness", verdict(few)).outcome is Outcome.INCONCLUSIVE
 
 
 def test_slowness_is_the_mean_over_edges_of_products_over_phases() -> None:
