@@ -240,7 +240,7 @@ class TestFaults:
         params = store.params("idle", load=1e-9)
         done = store.run(params, "gate", *_sides(store), "--no-log")
         assert done.returncode == 9, done.stderr
-        assert "round 1: no request is due at" in done.stderr
+        assert "round 1: no request is due in 0.2 s at 1e-09 of the baseline's throughput" in done.stderr
         assert not _marked(store)
 
     def test_a_service_that_dies_in_a_round(self, store: Store) -> None:
