@@ -26,7 +26,7 @@ FIRST_PORT, LAST_PORT = 21_000, 28_999
 KIND = "instance"
 LOG_LINES = 20
 #: While an instance starts, so many of its processes may end: a helper may, a worker that is started again may not.
-MOST_ENDED = 4
+MOST_ENDED = 3
 #: So often a person is told what is waited for.
 SAY_SECONDS = 3
 

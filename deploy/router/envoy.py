@@ -188,8 +188,8 @@ def _route(protocol: Protocol, routing: Routing, weights: Mapping[str, int], hea
         "weighted_clusters": weighted,
         "timeout": _seconds(routing.timeout_seconds),
         "retry_policy": {
-            # Nothing that has begun to be answered, and nothing that a version may have acted on.
-            "retry_on": "connect-failure,refused-stream,reset-before-request",
+            # What got no answer at all: forecasts change nothing, and actual values that are written twice are the same.
+            "retry_on": "connect-failure,refused-stream,reset-before-request,reset",
             "num_retries": 3,
             "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
             "host_selection_retry_max_attempts": 3,
