@@ -100,13 +100,14 @@ def compared(one: Phase, edge: float, steps: int) -> Split:
 
 
 def _split(phases: Sequence[Phase], judgement: Judgement) -> Check:
-    """Whether requests were split as configured. Users who stick to a version, counted by requests, are not."""
+    """Whether requests were split as configured."""
     name = "split"
     canary, stable = _total([one.requests for one in phases])
     asked = canary + stable
     if not asked:
         return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=f"{name}: no requests")
-    harm = sum(float(evidence.share_differs(*one.requests, one.weight)) for one in phases)
+    events = [_events(one.weight, one.requests, judgement) for one in phases]
+    harm = sum(float(evidence.share_differs(one.canary, one.stable, one.weight)) for one in events)
     most = limit(judgement, "split")
     wanted = sum(one.weight * sum(one.requests) for one in phases)
     text = (
@@ -127,8 +128,9 @@ def _errors(phases: Sequence[Phase], judgement: Judgement) -> Check:
     """
     limits = judgement.errors
     asked, bad = _total([one.requests for one in phases]), _total([one.errors for one in phases])
-    events = [Events(one.weight, *one.errors) for one in phases]
-    low = evidence.share_above(asked.canary - bad.canary, bad.canary, 1 - limits.share)
+    events = [_events(one.weight, one.errors, judgement) for one in phases]
+    fine = asked.canary - bad.canary
+    low = evidence.share_above(fine / judgement.cluster, bad.canary / judgement.cluster, 1 - limits.share)
     scale = Scale(
         harm=float(evidence.rate_above(events, limits.tolerated)),
         harmless=float(evidence.mean([evidence.rate_below(events, limits.excluded), low])),
@@ -149,10 +151,12 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
     if not edges:
         text = f"{name}: no edges to compare latencies at, since the stable version had no traffic before the canary"
         return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text)
-    tolerated = {edge: _events(timed, edge, limits.tolerated_steps) for edge in edges}
-    excluded = {edge: _events(timed, edge, limits.excluded_steps) for edge in edges}
-    harm = {edge: float(evidence.rate_above(events, 1.0)) for edge, events in tolerated.items()}
-    harmless = {edge: float(evidence.rate_below(events, 1.0)) for edge, events in excluded.items()}
+
+    def events(edge: float, steps: int) -> list[Events]:
+        return [_events(one.weight, compared(one, edge, steps), judgement) for one in timed]
+
+    harm = {edge: float(evidence.rate_above(events(edge, limits.tolerated_steps), 1.0)) for edge in edges}
+    harmless = {edge: float(evidence.rate_below(events(edge, limits.excluded_steps), 1.0)) for edge in edges}
     scale = Scale(
         harm=float(evidence.mean(list(harm.values()))),
         harmless=min(harmless.values()),
@@ -175,8 +179,9 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
     return _check(name, text, scale, Sample(asked.canary, judgement.requests, "requests"), judgement, numbers)
 
 
-def _events(timed: Sequence[Phase], edge: float, steps: int) -> list[Events]:
-    return [Events(one.weight, *compared(one, edge, steps)) for one in timed]
+def _events(weight: float, seen: Split, judgement: Judgement) -> Events:
+    """Events of one phase; a cluster counts as one (see `deploy.evidence`)."""
+    return Events(weight, seen.canary / judgement.cluster, seen.stable / judgement.cluster)
 
 
 def _pairs(name: str, what: str, seen: Pairs, limits: PairLimits, judgement: Judgement) -> Check:

@@ -103,6 +103,17 @@ def test_below_the_hypothesis_the_game_is_not_in_favour(
     assert truth * hit + (1 - truth) * miss <= 1.0 + 1e-6
 
 
+@given(COUNTS, COUNTS, SHARES, st.integers(1, 20), st.data())
+def test_a_cluster_that_counts_as_one_is_no_game_in_favour(
+    hits: int, misses: int, share: float, most: int, data: st.DataObject
+) -> None:
+    size = data.draw(st.integers(1, most))
+    at = hits / most, misses / most
+    now = share_above(*at, share)
+    hit, miss = share_above(at[0] + size / most, at[1], share), share_above(at[0], at[1] + size / most, share)
+    assert share * np.exp(hit - now) + (1 - share) * np.exp(miss - now) <= 1.0 + 1e-6
+
+
 @given(COUNTS, COUNTS, SHARES)
 def test_one_more_hit_is_more_evidence(hits: int, misses: int, share: float) -> None:
     assert (
