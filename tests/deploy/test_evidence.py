@@ -207,7 +207,7 @@ def test_a_mean_lies_between(logs: list[float]) -> None:
         (lambda: share_above(-1, 0, 0.5), "got -1 hits and 0 misses, wanted 0 or more of both"),
         (lambda: share_differs(1, -2, 0.5), "got 1 hits and -2 misses, wanted 0 or more of both"),
         (lambda: share_above(np.array([3, -4]), np.array([0, 0]), 0.5), "got -4 hits and 0 misses"),
-        (lambda: share_above(math.nan, 0, 0.5), "got nan hits and 0 misses, wanted 0 or more of both"),  # type: ignore[arg-type]
+        (lambda: share_above(math.nan, 0, 0.5), "got nan hits and 0 misses, wanted 0 or more of both"),
         (lambda: share_above(1, 0, 1.0), "got a share of 1, wanted one above 0 and below 1"),
         (lambda: share_above(1, 0, math.nan), "got a share of nan, wanted one above 0 and below 1"),
         (lambda: rate_above([Events(0.0, 1, 1)], 1.5), "got a weight of 0, wanted one above 0 and below 1"),
