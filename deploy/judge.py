@@ -167,15 +167,11 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
     )
     worst = max(edges, key=lambda edge: (harm[edge], edge))
     over = _total([compared(one, worst, limits.tolerated_steps) for one in timed])
+    further = f" over {_milliseconds(worst * STEP**limits.tolerated_steps)}"
+    text = _against(over, asked, further, f" over {_milliseconds(worst)}")
     numbers = _numbers(over, asked) | {"edge": worst}
-    numbers |= {f"log_harm over {edge:g} s": harm[edge] for edge in edges}
-    numbers |= {f"log_harmless over {edge:g} s": harmless[edge] for edge in edges}
-    text = _against(
-        over,
-        asked,
-        f" over {_milliseconds(worst * STEP**limits.tolerated_steps)}",
-        f" over {_milliseconds(worst)}",
-    )
+    for edge in edges:
+        numbers |= {f"log_harm over {edge:g} s": harm[edge], f"log_harmless over {edge:g} s": harmless[edge]}
     return _check(name, text, scale, Sample(asked.canary, judgement.requests, "requests"), judgement, numbers)
 
 
