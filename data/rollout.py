@@ -114,6 +114,8 @@ class Judgement(Section):
     answers: PairLimits = PairLimits(tolerated=0.01, excluded=0.05)
     #: Forecasts of the same target of which the canary's is further off.
     accuracy: PairLimits = PairLimits(tolerated=0.55, excluded=0.6)
+    #: Requests of one version that share their luck: those of a user who sticks to it, or a burst of errors.
+    cluster: int = Field(default=1, ge=1, le=10_000)
     #: Fewest requests to the canary before it passes.
     requests: int = Field(default=500, ge=1, le=10_000_000)
     #: Fewest pairs before answers and accuracy pass.

@@ -129,9 +129,9 @@ def simulate(config: Params, asked: argparse.Namespace) -> int:
     from deploy import simulation
 
     found = []
-    for truth, steps in simulation.SCENARIOS:
-        command.say(f"{asked.rollouts:,} rollouts: {truth.name}")
-        found.append(simulation.simulate(truth, steps, config.deploy.judgement, asked.rollouts))
+    for result in simulation.proof(config.deploy.judgement, asked.rollouts):
+        found.append(result)
+        command.say(f"{result.truth.name}: {result.failing:.1%} of {asked.rollouts:,} rollouts failed")
     print(simulation.table(found))
     return 0
 

@@ -11,8 +11,10 @@ e-value is a Beta mixture of likelihood ratios (Lindon and Malek 2022, "Anytime-
 data", arXiv 2011.03567), cut off at the hypothesis to make it one-sided. It needs no rates, and stands traffic that
 changes over time. E-values are returned as natural logarithms; 0 is no evidence either way.
 
-What is counted must be what was drawn. If users stick to a version, their requests come in clusters, and an e-value of
-requests is too sure of itself: count users then, or those of them who saw an error.
+What is counted must be what was drawn. Where events come in clusters of up to m (users who stick to a version, bursts of
+errors), an e-value of events is too sure of itself, and one of events / m is not: with s <= m, share q and theta above
+it, `q (theta / q)^(s / m) + (1 - q) ((1 - theta) / (1 - q))^(s / m) <= 1` by Jensen's inequality. Counts may therefore be
+fractions.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-Counts = int | NDArray[np.int64]
+Counts = float | NDArray[np.int64] | NDArray[np.float64]
 Logarithms = NDArray[np.float64]
 
 #: Parts of a Beta distribution below this are taken from their continued fraction, before floats end (1e-308).

@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data.rollout import STEP, Judgement, PairLimits, SlownessLimits
+from data.rollout import STEP, Judgement, PairLimits
 from data.verdict import Check, Outcome, Verdict
 from deploy import counts, evidence
 from deploy.counts import Pairs, Phase, Split
@@ -100,13 +100,14 @@ def compared(one: Phase, edge: float, steps: int) -> Split:
 
 
 def _split(phases: Sequence[Phase], judgement: Judgement) -> Check:
-    """Whether requests were split as configured. Users who stick to a version, counted by requests, are not."""
+    """Whether requests were split as configured."""
     name = "split"
     canary, stable = _total([one.requests for one in phases])
     asked = canary + stable
     if not asked:
         return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=f"{name}: no requests")
-    harm = sum(float(evidence.share_differs(*one.requests, one.weight)) for one in phases)
+    events = [_events(one.weight, one.requests, judgement) for one in phases]
+    harm = sum(float(evidence.share_differs(one.canary, one.stable, one.weight)) for one in events)
     most = limit(judgement, "split")
     wanted = sum(one.weight * sum(one.requests) for one in phases)
     text = (
@@ -127,8 +128,9 @@ def _errors(phases: Sequence[Phase], judgement: Judgement) -> Check:
     """
     limits = judgement.errors
     asked, bad = _total([one.requests for one in phases]), _total([one.errors for one in phases])
-    events = [Events(one.weight, *one.errors) for one in phases]
-    low = evidence.share_above(asked.canary - bad.canary, bad.canary, 1 - limits.share)
+    events = [_events(one.weight, one.errors, judgement) for one in phases]
+    fine = asked.canary - bad.canary
+    low = evidence.share_above(fine / judgement.cluster, bad.canary / judgement.cluster, 1 - limits.share)
     scale = Scale(
         harm=float(evidence.rate_above(events, limits.tolerated)),
         harmless=float(evidence.mean([evidence.rate_below(events, limits.excluded), low])),
@@ -149,9 +151,12 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
     if not edges:
         text = f"{name}: no edges to compare latencies at, since the stable version had no traffic before the canary"
         return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text)
-    tolerated = {edge: _events(timed, edge, limits.tolerated_steps) for edge in edges}
-    harm = {edge: float(evidence.rate_above(events, 1.0)) for edge, events in tolerated.items()}
-    harmless = {edge: _not_slower(timed, edge, limits) for edge in edges}
+
+    def events(edge: float, steps: int) -> list[Events]:
+        return [_events(one.weight, compared(one, edge, steps), judgement) for one in timed]
+
+    harm = {edge: float(evidence.rate_above(events(edge, limits.tolerated_steps), 1.0)) for edge in edges}
+    harmless = {edge: _not_slower(events(edge, limits.excluded_steps), asked.canary, judgement) for edge in edges}
     scale = Scale(
         harm=float(evidence.mean(list(harm.values()))),
         harmless=min(harmless.values()),
@@ -162,31 +167,27 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
     )
     worst = max(edges, key=lambda edge: (harm[edge], edge))
     over = _total([compared(one, worst, limits.tolerated_steps) for one in timed])
+    further = f" over {_milliseconds(worst * STEP**limits.tolerated_steps)}"
+    text = _against(over, asked, further, f" over {_milliseconds(worst)}")
     numbers = _numbers(over, asked) | {"edge": worst}
-    numbers |= {f"log_harm over {edge:g} s": harm[edge] for edge in edges}
-    numbers |= {f"log_harmless over {edge:g} s": harmless[edge] for edge in edges}
-    text = _against(
-        over,
-        asked,
-        f" over {_milliseconds(worst * STEP**limits.tolerated_steps)}",
-        f" over {_milliseconds(worst)}",
-    )
+    for edge in edges:
+        numbers |= {f"log_harm over {edge:g} s": harm[edge], f"log_harmless over {edge:g} s": harmless[edge]}
     return _check(name, text, scale, Sample(asked.canary, judgement.requests, "requests"), judgement, numbers)
 
 
-def _not_slower(timed: Sequence[Phase], edge: float, limits: SlownessLimits) -> float:
+def _not_slower(events: Sequence[Events], asked: int, judgement: Judgement) -> float:
     """That the canary is not much slower at an edge, or seldom as slow as that, whatever the stable version is.
 
     One e-value, the mean of two, as of errors: where nearly no request of either is over an edge, a ratio says nothing.
     """
-    events = _events(timed, edge, limits.excluded_steps)
-    asked, over = sum(one.requests.canary for one in timed), sum(one.canary for one in events)
-    seldom = evidence.share_above(asked - over, over, 1 - limits.share)
+    over = sum(float(one.canary) for one in events)
+    seldom = evidence.share_above(asked / judgement.cluster - over, over, 1 - judgement.slowness.share)
     return float(evidence.mean([evidence.rate_below(events, 1.0), seldom]))
 
 
-def _events(timed: Sequence[Phase], edge: float, steps: int) -> list[Events]:
-    return [Events(one.weight, *compared(one, edge, steps)) for one in timed]
+def _events(weight: float, seen: Split, judgement: Judgement) -> Events:
+    """Events of one phase; a cluster counts as one (see `deploy.evidence`)."""
+    return Events(weight, seen.canary / judgement.cluster, seen.stable / judgement.cluster)
 
 
 def _pairs(name: str, what: str, seen: Pairs, limits: PairLimits, judgement: Judgement) -> Check:

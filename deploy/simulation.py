@@ -152,10 +152,12 @@ def harm(rollout: Rollout, judgement: Judgement) -> dict[str, Floats]:
     """Logarithms of the evidence of harm after each request, for each check that may fail a canary."""
     steps, tolerated = rollout.steps, judgement.slowness.tolerated_steps
     asked = sum(step.canary.size for step in steps)
-    slowness = [_phases(steps, functools.partial(_slower, GRID.index(edge), tolerated)) for edge in rollout.edges]
+    cluster = judgement.cluster
+    slower = [functools.partial(_slower, GRID.index(edge), tolerated, cluster) for edge in rollout.edges]
+    slowness = [_phases(steps, of) for of in slower]
     return {
-        "split": _phases(steps, _split),
-        "errors": _phases(steps, functools.partial(_more_errors, judgement.errors.tolerated)),
+        "split": _phases(steps, functools.partial(_split, cluster)),
+        "errors": _phases(steps, functools.partial(_more_errors, judgement.errors.tolerated, cluster)),
         "slowness": evidence.mean(slowness),
         "answers": _pairs(rollout.differ, judgement.answers.tolerated, asked),
         "accuracy": _pairs(rollout.worse, judgement.accuracy.tolerated, asked),
@@ -185,18 +187,18 @@ def _phases(steps: Sequence[Drawn], of: Callable[[Drawn], Floats]) -> Floats:
     return np.concatenate(parts)
 
 
-def _split(step: Drawn) -> Floats:
-    return evidence.share_differs(_cumulated(step.canary), _cumulated(~step.canary), step.weight)
+def _split(cluster: int, step: Drawn) -> Floats:
+    return evidence.share_differs(_cumulated(step.canary) / cluster, _cumulated(~step.canary) / cluster, step.weight)
 
 
-def _more_errors(tolerated: float, step: Drawn) -> Floats:
+def _more_errors(tolerated: float, cluster: int, step: Drawn) -> Floats:
     share = evidence.share_of(step.weight, tolerated)
-    return _along(step.error & step.canary, step.error & ~step.canary, share)
+    return _along(step.error & step.canary, step.error & ~step.canary, share, cluster)
 
 
-def _slower(edge: int, tolerated: int, step: Drawn) -> Floats:
+def _slower(edge: int, tolerated: int, cluster: int, step: Drawn) -> Floats:
     hits = step.canary & (step.over > edge + tolerated)
-    return _along(hits, ~step.canary & (step.over > edge), step.weight)
+    return _along(hits, ~step.canary & (step.over > edge), step.weight, cluster)
 
 
 def _pairs(hit: Bools, tolerated: float, asked: int) -> Floats:
@@ -204,10 +206,11 @@ def _pairs(hit: Bools, tolerated: float, asked: int) -> Floats:
     return np.asarray(along[np.arange(1, asked + 1) // PER_PAIR])
 
 
-def _along(hits: Bools, misses: Bools, share: float) -> Floats:
+def _along(hits: Bools, misses: Bools, share: float, cluster: int = 1) -> Floats:
     """Evidence after each request; it is worked out where something happened, and stays the same in between."""
     events = hits | misses
-    after = np.concatenate([[0.0], evidence.share_above(_cumulated(hits[events]), _cumulated(misses[events]), share)])
+    seen = _cumulated(hits[events]) / cluster, _cumulated(misses[events]) / cluster
+    after = np.concatenate([[0.0], evidence.share_above(*seen, share)])
     return np.asarray(after[np.cumsum(events)])
 
 

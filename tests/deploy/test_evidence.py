@@ -103,6 +103,17 @@ def test_below_the_hypothesis_the_game_is_not_in_favour(
     assert truth * hit + (1 - truth) * miss <= 1.0 + 1e-6
 
 
+@given(COUNTS, COUNTS, SHARES, st.integers(1, 20), st.data())
+def test_a_cluster_that_counts_as_one_is_no_game_in_favour(
+    hits: int, misses: int, share: float, most: int, data: st.DataObject
+) -> None:
+    size = data.draw(st.integers(1, most))
+    at = hits / most, misses / most
+    now = share_above(*at, share)
+    hit, miss = share_above(at[0] + size / most, at[1], share), share_above(at[0], at[1] + size / most, share)
+    assert share * np.exp(hit - now) + (1 - share) * np.exp(miss - now) <= 1.0 + 1e-6
+
+
 @given(COUNTS, COUNTS, SHARES)
 def test_one_more_hit_is_more_evidence(hits: int, misses: int, share: float) -> None:
     assert (
@@ -196,7 +207,7 @@ def test_a_mean_lies_between(logs: list[float]) -> None:
         (lambda: share_above(-1, 0, 0.5), "got -1 hits and 0 misses, wanted 0 or more of both"),
         (lambda: share_differs(1, -2, 0.5), "got 1 hits and -2 misses, wanted 0 or more of both"),
         (lambda: share_above(np.array([3, -4]), np.array([0, 0]), 0.5), "got -4 hits and 0 misses"),
-        (lambda: share_above(math.nan, 0, 0.5), "got nan hits and 0 misses, wanted 0 or more of both"),  # type: ignore[arg-type]
+        (lambda: share_above(math.nan, 0, 0.5), "got nan hits and 0 misses, wanted 0 or more of both"),
         (lambda: share_above(1, 0, 1.0), "got a share of 1, wanted one above 0 and below 1"),
         (lambda: share_above(1, 0, math.nan), "got a share of nan, wanted one above 0 and below 1"),
         (lambda: rate_above([Events(0.0, 1, 1)], 1.5), "got a weight of 0, wanted one above 0 and below 1"),

@@ -44,6 +44,23 @@ def test_three_hundred_canaries_no_worse_looked_at_after_every_request() -> None
         assert false <= stats.binom.ppf(0.999, 300, USUAL.alpha)
 
 
+def test_bursts_that_count_as_one_do_not_fail_a_canary() -> None:
+    truth = Truth("bursts", errors=0.05, stable_errors=0.05, burst=5)
+    as_one = Judgement(cluster=5)
+    false = [np.isfinite(simulate(truth, SHORT, told, rollouts=100, every=0).failed).mean() for told in (USUAL, as_one)]
+    assert false[0] > 0.1
+    assert false[1] <= 0.05
+
+
+@pytest.mark.parametrize("cluster", [1, 5])
+def test_evidence_of_clusters_is_what_the_judge_finds(cluster: int) -> None:
+    told = Judgement(cluster=cluster)
+    rollout = draw(Truth("bad", errors=0.2, slower=1.5), SHORT, np.random.default_rng(8))
+    first = int(first_harm(rollout, told))
+    assert verdict_after(rollout, first, told) is Outcome.FAIL
+    assert verdict_after(rollout, first - 1, told) is Outcome.INCONCLUSIVE
+
+
 def test_a_canary_that_fails_more_often_is_found() -> None:
     found = simulate(Truth("bad", errors=0.05), (Step(0.1, 6_000),), rollouts=50, every=0)
     assert found.failing == 1.0
