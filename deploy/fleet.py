@@ -226,6 +226,7 @@ class Fleet:
         self.bring(version, many)
         too_many = self.of(version.name)[many:]
         self._take_away(too_many)
+        keeper.wait_until_gone(self.journal, {one.name for one in too_many})
 
     def retire(self, version: str) -> None:
         """End all instances of a version that gets no requests any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import random
 import socket
 import sys
 import time
@@ -140,10 +141,14 @@ def is_ready(endpoint: Endpoint) -> bool:
 def free_port(used: Collection[int]) -> int:
     """The first of two ports in a row on which nothing listens, and which no other instance has.
 
+    They are tried in random order: another deployment on this machine may have picked one that it does not listen on yet.
+
     Raises:
         InstanceError: there are none.
     """
-    for port in range(FIRST_PORT, LAST_PORT, 2):
+    tried = list(range(FIRST_PORT, LAST_PORT, 2))
+    random.shuffle(tried)
+    for port in tried:
         if port not in used and port + 1 not in used and is_free(port) and is_free(port + 1):
             return port
     raise InstanceError(f"no two free ports in a row from {FIRST_PORT} to {LAST_PORT}")

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from data import durations
 from data.deployment import Plan, Step
 from data.errors import BentocastError
 from data.verdict import Outcome, Verdict
-from deploy import versions
+from deploy import keeper, versions
 from deploy.answers import Answers
 from deploy.faults import RolloutError
 from deploy.fleet import Fleet
@@ -170,8 +170,13 @@ class Driver:
         for version in {one.version for one in self.fleet.instances()} - {traffic.stable, versions.name(tag)}:
             self.fleet.retire(version)
 
-    def _alone(self) -> AbstractContextManager[None]:
-        return self.fleet.place.held(LOCK, "another command drives a rollout: see `python -m deploy status`")
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else drives a rollout, and the keeper is there to start and end what is asked for."""
+        with self.fleet.place.held(LOCK, "another command drives a rollout: see `python -m deploy status`"):
+            if self.fleet.journal.state():
+                keeper.ensure(self.fleet.place)
+            yield
 
     def _under_way(self) -> Rollout:
         rollout = self.fleet.journal.under_way()

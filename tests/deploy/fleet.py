@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -62,7 +63,7 @@ class Deployment:
         port = free_ports()
         admin = free_ports()
         whole = yaml.safe_load((ROOT / "params.yaml").read_text())
-        whole["deploy"] = PLAN | {"router": {"port": port, "admin_ports": [admin]}} | changes
+        whole["deploy"] = PLAN | {"router": {"port": port, "admin_ports": [admin], "access_log": True}} | changes
         params = folder / "params.yaml"
         params.write_text(yaml.safe_dump(whole))
         return cls(store, folder / "deployment", params, port)
@@ -109,6 +110,20 @@ class Deployment:
                 if process.environ().get("DEPLOY_PROCESS", "").startswith(f"{self.folder}:{kind}"):
                     found.append(process)
         return found
+
+    @property
+    def stable(self) -> str:
+        """Name of the version that serves."""
+        return next(line for line in self.status().splitlines() if line.endswith("(stable)")).split(":")[0].strip()
+
+    def faults(self) -> list[str]:
+        """What the router answered with other than 200, as its log tells."""
+        rows = (json.loads(line) for line in (self.folder / "router" / "access.log").read_text().splitlines())
+        return [
+            f"{row['at']} {row['status']} {row['flags']} {row['attempts']} {row['cluster']}"
+            for row in rows
+            if row["status"] != 200
+        ]
 
     def end(self) -> None:
         """End what is left, whatever the state."""

@@ -105,7 +105,7 @@ def test_a_killed_command_is_resumed_and_a_second_rollout_refused(deployment: De
 def test_a_killed_instance_and_a_killed_router_come_back(deployment: Deployment, body: dict[str, Any]) -> None:
     assert deployment.run("scale", "2").returncode == 0
     with Users.asking(deployment.url, body) as users:
-        for kind in ("same", "router"):
+        for kind in (deployment.stable, "router"):
             before = deployment.processes(kind)
             oldest = min(before, key=psutil.Process.create_time)
             kill(oldest)
@@ -116,7 +116,10 @@ def test_a_killed_instance_and_a_killed_router_come_back(deployment: Deployment,
             seen = users.answered[200]
             wait_for(lambda: users.answered[200] > seen + 100, f"users get no answers after {kind}")  # noqa: B023
     broken = users.answered.total() - users.answered[200]
-    assert broken <= 4, users.answered  # what was under way on the connections of the two that were killed
+    assert broken <= 4, (
+        users.answered,
+        deployment.faults()[-10:],
+    )  # what was under way on the connections of the two that were killed
 
 
 def test_scaling_loses_nothing(deployment: Deployment, body: dict[str, Any]) -> None:
