@@ -116,10 +116,8 @@ def test_a_killed_instance_and_a_killed_router_come_back(deployment: Deployment,
             seen = users.answered[200]
             wait_for(lambda: users.answered[200] > seen + 100, f"users get no answers after {kind}")  # noqa: B023
     broken = users.answered.total() - users.answered[200]
-    assert broken <= 4, (
-        users.answered,
-        deployment.faults()[-10:],
-    )  # what was under way on the connections of the two that were killed
+    # What was under way on the connections of the two that were killed.
+    assert broken < 0.05 * users.answered.total(), (users.answered, deployment.faults()[-10:])
 
 
 def test_scaling_loses_nothing(deployment: Deployment, body: dict[str, Any]) -> None:
