@@ -330,6 +330,8 @@ def _keys(path: tuple[str | int, ...]) -> list[str]:
     """The keys that params.yaml knows at a path."""
     model: type[BaseModel] = Params
     for part in path:
+        if isinstance(part, int):  # one of many: the annotation had what they are made of
+            continue
         annotation = model.model_fields[str(part)].annotation
         kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
         model = next(kind for kind in kinds if issubclass(kind, BaseModel))

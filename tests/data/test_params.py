@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 import yaml
@@ -234,7 +234,8 @@ def sections(above: type[BaseModel] = Params, path: str = "") -> dict[str, type[
     """Every section and what it is made of, by its path."""
     found = {path: above}
     for key, field in above.model_fields.items():
-        for kind in (field.annotation, *get_args(field.annotation)):
+        of_many = get_origin(field.annotation) is tuple  # sections in a list have no path of their own
+        for kind in () if of_many else (field.annotation, *get_args(field.annotation)):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 found |= sections(kind, f"{path}.{key}".lstrip("."))
     return found

@@ -25,7 +25,8 @@ from tests.loadtests.store import ROOT
         ({"steps": [{"weight": 0.1, "requests": 0}]}, "greater than or equal to 1"),
         ({"steps": [{"weight": 0.1, "at_most": "soon"}]}, "got 'soon', wanted a positive number and one of"),
         ({"steps": [{"weight": 0.1}], "undecided": "promote"}, "'pause' or 'rollback'"),
-        ({"steps": [{"weight": 0.1}], "wieght": 0.1}, "unknown key"),
+        ({"steps": [{"weight": 0.1}], "wieght": 0.1}, "deploy.canary.wieght: unknown key"),
+        ({"steps": [{"wieght": 0.1}]}, "deploy.canary.steps.0.wieght: unknown key, did you mean 'weight'?"),
     ],
 )
 def test_a_plan_that_cannot_be_followed_is_refused(plan: dict[str, Any], fault: str) -> None:

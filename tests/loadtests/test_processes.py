@@ -105,10 +105,11 @@ def test_together_all_are_started_before_one_is_ready(tmp_path: Path) -> None:
 
 
 def test_together_all_are_ended_when_one_does_not_start(tmp_path: Path) -> None:
+    before = _children()
     commands = {"good": command(SERVE), "bad": command("raise SystemExit('no model here')")}
     with pytest.raises(StartError, match="no model here"), running(commands, tmp_path, mark=MARK, together=True):
         pass
-    assert not [process for process in psutil.Process().children() if not gone(process.pid)]
+    assert not _children() - before
 
 
 @pytest.mark.parametrize(
@@ -175,12 +176,12 @@ def test_a_fixed_port_can_be_had_again_at_once(tmp_path: Path) -> None:
 
 
 def test_two_servers_cannot_share_ports(tmp_path: Path) -> None:
-    port = free_ports()
+    before, port = _children(), free_ports()
     commands = {"one": command(HANG, port), "two": command(HANG, port + 2)}
     wanted = pytest.raises(PortError, match=f"fake: port {port + 2} goes to another server of this run")
     with wanted, running(commands, tmp_path, mark=MARK, together=True):
         pass
-    assert not [process for process in psutil.Process().children() if not gone(process.pid)]
+    assert not _children() - before
 
 
 def test_a_server_that_lives_is_alive_whatever_its_helpers_do(tmp_path: Path) -> None:
@@ -258,3 +259,8 @@ def test_servers_start_and_end_under_gevent(tmp_path: Path) -> None:
     pids = [int(pid) for pid in out.split()]
     assert len(pids) == 4
     assert all(map(gone, pids))
+
+
+def _children() -> set[int]:
+    """Pids of this process' children that run; other tests may have a service for the whole session."""
+    return {process.pid for process in psutil.Process().children() if not gone(process.pid)}
