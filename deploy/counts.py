@@ -38,12 +38,15 @@ class Phase:
         errors: of these, answered wrongly.
         over: of these, by edge in seconds, those that took longer; every edge `STEP` times the one before. Empty in a
             phase whose latencies do not count, such as one before the edges were chosen (see `edges`).
+        drawn: chance decided who got a request, as the weight has it. Copies of requests are not drawn: how many have been
+            answered by now says who is quicker, not how they were split.
     """
 
     weight: float
     requests: Split
     errors: Split
     over: Mapping[float, Split] = field(default_factory=dict)
+    drawn: bool = True
 
 
 class Pairs(NamedTuple):

@@ -70,7 +70,9 @@ def judge(
         ValueError: counts that cannot be (`deploy.counts.check`), or edges without `excluded_steps` above them.
     """
     counts.check(phases, edges)
-    checks = [_split(phases, judgement), _errors(phases, judgement), _slowness(phases, edges, judgement)]
+    drawn = [one for one in phases if one.drawn]
+    checks = [_split(drawn, judgement)] if drawn or not phases else []
+    checks += [_errors(phases, judgement), _slowness(phases, edges, judgement)]
     if answers is not None:
         checks.append(_pairs("answers", "differ", answers, judgement.answers, judgement))
     if accuracy is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from data.deployment import Step
@@ -99,7 +99,8 @@ class Progress:
             weight = _weight(steps[one.step])
             if weight is not None:
                 canary, stable = (one.meter.sums.get(name, Counters()) for name in (self.candidate, self.stable))
-                found.append(_phase(weight, canary, stable, timed=one.timed))
+                drawn = steps[one.step].mirror is None
+                found.append(replace(_phase(weight, canary, stable, timed=one.timed), drawn=drawn))
         return found
 
     def written(self) -> dict[str, Any]:

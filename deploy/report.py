@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -89,8 +90,8 @@ def document(story: Story) -> str:
         ]
         if any(one.timed for one in story.progress.counted):
             blocks.append(page.picture("Latencies", _latencies(story)))
-        rows = [(check.outcome.value, (check.name, check.text, check.outcome.value)) for check in looks[-1][2].checks]
-        blocks += ["<h2>The last verdict</h2>", page.table(["check", "numbers", "outcome"], rows)]
+        blocks.append("<h2>The last verdict</h2>")
+        blocks += [page.paragraph(f"{check.outcome.upper()} {check.text}") for check in looks[-1][2].checks]
     return page.document(f"{rollout.candidate}: {rollout.state}", blocks)
 
 
@@ -128,7 +129,7 @@ def _traffic(story: Story) -> Figure:
     axes.stairs(weights, edges, color=STRONG, lw=2, baseline=None, label="users' requests")
     axes.set(ylim=(-3, 105), ylabel="% to the candidate")
     _over_time(axes)
-    axes.legend(frameon=False)
+    _legend(axes)
     return figure
 
 
@@ -149,7 +150,7 @@ def _evidence(story: Story) -> Figure:
     axes.set(ylim=(-1.5, 2.0), ylabel="log evidence / log limit")
     axes.annotate("fails from here on", (0, 1.0), textcoords="offset points", xytext=(4, 4), color=BAD, fontsize=9)
     _over_time(axes)
-    axes.legend(frameon=False, ncols=5, loc="lower left")
+    _legend(axes, ncols=5, loc="upper right")
     return figure
 
 
@@ -177,7 +178,7 @@ def _errors(story: Story) -> Figure:
     axes.set(ylabel="% errors in the step")
     axes.set_ylim(bottom=-0.05)
     _over_time(axes)
-    axes.legend(frameon=False)
+    _legend(axes)
     return figure
 
 
@@ -201,13 +202,18 @@ def _latencies(story: Story) -> Figure:
     page.ticks(axes.xaxis)
     page.ticks(axes.yaxis)
     page.plain(axes)
-    axes.legend(frameon=False)
+    _legend(axes)
     return figure
 
 
 def _over_time(axes: Axes) -> None:
     axes.set_xlabel("seconds since it began")
     page.plain(axes)
+
+
+def _legend(axes: Axes, **how: Any) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, **how)
 
 
 def _duration(seconds: float) -> str:

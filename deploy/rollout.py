@@ -248,7 +248,7 @@ class Driver:
                 if wish:
                     self.fleet.journal.wish(rollout.id, "")
                     return WISHES[wish], f"asked to {wish}"
-                if verdict.outcome is Outcome.FAIL:
+                if verdict.outcome in (Outcome.FAIL, Outcome.ERROR):  # what cannot be judged is not left with users
                     return ROLLED_BACK, _short(verdict)
                 if self._is_over(plan, progress, verdict):
                     return None
@@ -259,7 +259,7 @@ class Driver:
     def _is_over(self, plan: Plan, progress: Progress, verdict: Verdict) -> bool:
         """Whether enough was seen for the next step; after the last one the verdict has to be a pass."""
         step = plan.steps[progress.step]
-        if progress.sums(progress.candidate).seen < step.requests or verdict.outcome is Outcome.ERROR:
+        if progress.sums(progress.candidate).seen < step.requests:
             return False
         if step.at_least is not None and self.now() - progress.began < durations.seconds(step.at_least):
             return False

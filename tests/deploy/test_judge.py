@@ -171,6 +171,17 @@ def test_evidence_of_phases_is_multiplied() -> None:
     assert both == pytest.approx(sum(check_of("errors", verdict(one)).numbers["log_harm"] for one in phases))
 
 
+def test_copies_of_requests_are_not_split() -> None:
+    """A candidate that is slow to answer copies has answered fewer: that is for the check of slowness."""
+    copies = dataclasses.replace(
+        phase(3_000, 0.5), requests=Split(100, 1_500), errors=Split(0, 7), over={}, drawn=False
+    )
+    assert [check.name for check in verdict(copies).checks] == ["errors", "slowness"]
+    both = verdict(copies, phase(3_000, 0.1))
+    assert check_of("split", both).outcome is Outcome.PASS
+    assert "of 3,000 requests" in check_of("split", both).text
+
+
 # --- Slowness
 
 
