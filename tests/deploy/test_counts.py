@@ -138,11 +138,11 @@ def test_impossible_counts_give_no_edges(stable: Any, requests: int, text: str) 
 
 def test_of_edges_within_the_same_millisecond_the_highest_is_chosen() -> None:
     """Counts of whole milliseconds: a step from the chosen edge always leads to other counts."""
-    grid = [0.5 * STEP**step for step in range(60)]
+    grid = [0.5 * 1.1**step for step in range(60)]
     took = {1: 300, 2: 500, 3: 150, 4: 40, 9: 10}  # requests by milliseconds
-    over = {edge / 1e3: sum(count for ms, count in took.items() if ms > edge) for edge in grid}
-    chosen = counts.edges(over, 1_000)
+    counted = {edge / 1e3: sum(count for ms, count in took.items() if ms > edge) for edge in grid}
+    chosen = edges(counted, 1_000)
     assert chosen
     for edge in chosen:
-        above = min(other for other in over if other > edge)
-        assert over[above] < over[edge]
+        above = min(other for other in counted if other > edge)
+        assert counted[above] < counted[edge]
