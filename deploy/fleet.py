@@ -39,7 +39,6 @@ class Traffic:
         weights: parts of `WHOLE`, by version.
         mirror: of requests, to a version that is tried.
         choices: by header.
-        sticky: header by whose value users stay with a version.
     """
 
     revision: int
@@ -47,7 +46,6 @@ class Traffic:
     weights: dict[str, int]
     mirror: Mirror | None = None
     choices: tuple[Choice, ...] = ()
-    sticky: str | None = None
 
     @classmethod
     def read(cls, state: dict[str, Any]) -> Traffic:
@@ -59,7 +57,6 @@ class Traffic:
             dict(state["weights"]),
             Mirror(**mirror) if mirror else None,
             tuple(Choice(**choice) for choice in state["choices"]),
-            state["sticky"],
         )
 
     def written(self) -> dict[str, Any]:
@@ -70,7 +67,6 @@ class Traffic:
             "weights": self.weights,
             "mirror": vars(self.mirror) if self.mirror else None,
             "choices": [vars(choice) for choice in self.choices],
-            "sticky": self.sticky,
         }
 
 
@@ -129,10 +125,7 @@ class Fleet:
                 f"{state['stable']} serves here already: bring {tag} out with `python -m deploy canary {tag}`, or end the "
                 "deployment with `python -m deploy down`"
             )
-        known = {one.name for one in self.journal.processes()}
-        for port in (self.plan.router.port, *self.plan.router.admin_ports):
-            if not known & self._routers() and not instances.is_free(port, self.plan.router.host):
-                raise RouterError(f"port {port} is taken: free it, or set another one in deploy.router of params.yaml")
+        self._check_ports()
         self._write_environment()
         keeper.ensure(self.place)
         try:
@@ -211,11 +204,16 @@ class Fleet:
         Raises:
             RouterError: the router does not take it; it and the journal stay as they were.
         """
+        return self._apply(changes, trusted=trusted)
+
+    def _apply(
+        self, changes: dict[str, Any], without: frozenset[str] = frozenset(), trusted: str | None = None
+    ) -> Traffic:
         before = self.traffic()
         after = replace(before, revision=before.revision + 1, **changes)
         self.journal.put_state(after.written())
         try:
-            self.router.apply(self._routing(after), after.revision, trusted)
+            self.router.apply(self._routing(after, without), after.revision, trusted)
         except BaseException:
             self.journal.put_state(replace(before, revision=after.revision).written())
             raise
@@ -234,11 +232,7 @@ class Fleet:
 
     def _take_away(self, going: list[Instance]) -> None:
         """Out of the router, then wait for what is under way, then end."""
-        gone = {one.name for one in going}
-        traffic = self.traffic()
-        after = replace(traffic, revision=traffic.revision + 1)
-        self.journal.put_state(after.written())
-        self.router.apply(self._routing(after, gone), after.revision)
+        self._apply({}, without=frozenset(one.name for one in going))
         for one in going:
             for port in (one.endpoint.http, one.endpoint.grpc):
                 self.router.wait_until_drained(port, DRAIN_SECONDS)
@@ -248,21 +242,27 @@ class Fleet:
         for one in going:
             self.journal.unwant(one.name)
 
-    def _routing(self, traffic: Traffic, without: set[str] | None = None) -> Routing:
+    def _routing(self, traffic: Traffic, without: frozenset[str] = frozenset()) -> Routing:
         endpoints: dict[str, tuple[Endpoint, ...]] = {}
         for one in self.instances():
-            if one.name not in (without or set()) and not one.fault:
+            if one.name not in without and not one.fault:
                 endpoints[one.version] = (*endpoints.get(one.version, ()), one.endpoint)
         try:
-            return Routing(endpoints, traffic.weights, traffic.mirror, traffic.choices, traffic.sticky)
+            return Routing(endpoints, traffic.weights, traffic.mirror, traffic.choices)
         except ValueError as err:
             raise RolloutError(str(err)) from err
 
     def _fault(self, admin_port: int) -> str:
         return next((one.fault for one in self.journal.processes() if one.name == _router(admin_port)), "")
 
-    def _routers(self) -> set[str]:
-        return {_router(port) for port in self.plan.router.admin_ports}
+    def _check_ports(self) -> None:
+        """Nobody else listens where the router will."""
+        admin_ports = self.plan.router.admin_ports
+        if {one.name for one in self.journal.processes()} & {_router(port) for port in admin_ports}:
+            return
+        for port in (self.plan.router.port, *admin_ports):
+            if not instances.is_free(port, self.plan.router.host):
+                raise RouterError(f"port {port} is taken: free it, or set another one in deploy.router of params.yaml")
 
     def _about_router(self, admin_port: int) -> dict[str, Any]:
         return {

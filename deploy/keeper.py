@@ -21,10 +21,10 @@ from typing import Any
 
 import psutil
 
-from data import command
+from data import command, ending
 from data.errors import BentocastError
 from deploy import journals, processes
-from deploy.faults import BusyError, InstanceError
+from deploy.faults import InstanceError
 from deploy.journal import Journal, Process
 from deploy.place import Place
 
@@ -52,15 +52,15 @@ def ensure(place: Place) -> None:
     late = time.monotonic() + UP_SECONDS
     while not place.is_held(LOCK):
         if time.monotonic() > late:
-            raise BusyError(f"the keeper does not start: see {place.logs / 'keeper.log'}")
+            raise InstanceError(f"the keeper does not start: see {place.logs / 'keeper.log'}")
         time.sleep(processes.POLL_SECONDS)
 
 
 def end(place: Place) -> None:
     """End the keeper of a deployment; what it keeps goes on."""
-    running = processes.marked(f"{place.folder}:keeper")
-    processes.send(signal.SIGTERM, running)
-    processes.wait(running, UP_SECONDS)
+    running = ending.marked(processes.MARK, f"{place.folder}:keeper")
+    ending.send(signal.SIGTERM, running)
+    ending.wait(running, UP_SECONDS)
 
 
 def wait_until_gone(journal: Journal, names: set[str]) -> None:
@@ -90,13 +90,13 @@ class Keeper:
         place: the deployment.
         journal: of it.
         children: those that this keeper started, so that they leave no zombies.
-        ending: when a process was asked to end, on the monotonic clock.
+        leaving: when a process was asked to end, on the monotonic clock.
     """
 
     place: Place
     journal: Journal
     children: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
-    ending: dict[str, float] = field(default_factory=dict)
+    leaving: dict[str, float] = field(default_factory=dict)
 
     def look(self) -> int:
         """Look after each process once; how many are known."""
@@ -120,10 +120,12 @@ class Keeper:
             self.journal.given_up(process.name, fault)
             return
         mark = self._mark(process)
-        left = processes.marked(mark)  # a worker that outlived its parent, or what was started and not noted
+        left = ending.marked(
+            processes.MARK, mark
+        )  # a worker that outlived its parent, or what was started and not noted
         if left:
-            processes.send(signal.SIGKILL, left)
-            processes.wait(left, END_SECONDS)
+            ending.send(signal.SIGKILL, left)
+            ending.wait(left, END_SECONDS)
         starts = [*process.starts, now][-STARTS:]
         self.journal.started(process.name, starts, None, None)
         about = process.about
@@ -141,18 +143,18 @@ class Keeper:
         )
 
     def _end(self, process: Process, running: psutil.Process | None) -> None:
-        if process.name not in self.ending:
-            self.ending[process.name] = time.monotonic()
+        if process.name not in self.leaving:
+            self.leaving[process.name] = time.monotonic()
             if running:
-                processes.send(signal.SIGTERM, [running])
+                ending.send(signal.SIGTERM, [running])
             return
-        late = time.monotonic() - self.ending[process.name] > END_SECONDS
+        late = time.monotonic() - self.leaving[process.name] > END_SECONDS
         if running and not late:
             return
-        left = processes.marked(self._mark(process))
-        processes.send(signal.SIGKILL, left)
-        processes.wait(left, END_SECONDS)
-        del self.ending[process.name]
+        left = ending.marked(processes.MARK, self._mark(process))
+        ending.send(signal.SIGKILL, left)
+        ending.wait(left, END_SECONDS)
+        del self.leaving[process.name]
         self.journal.forget(process.name)
         command.say(f"{process.name}: ended" + (", killed" if running else ""))
 
@@ -169,7 +171,7 @@ class Keeper:
 
 
 def run(place: Place) -> None:
-    """Keep until there is nothing left to keep, or SIGTERM; what is kept goes on."""
+    """Keep until SIGTERM; what is kept goes on."""
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())

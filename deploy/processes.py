@@ -1,16 +1,15 @@
-"""Processes that outlive the command that started them: started, found again, ended."""
+"""Processes that outlive the command that started them: started, and found again."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import subprocess
-import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
+
+from data.ending import is_alive
 
 #: Variable in the environment of a kept process and all below it: the folder of its deployment and its name.
 MARK = "DEPLOY_PROCESS"
@@ -55,8 +54,7 @@ def alive(pid: int | None, made: float | None) -> psutil.Process | None:
         return None
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        same = abs(process.create_time() - made) < MADE_SECONDS
-        if same and process.status() != psutil.STATUS_ZOMBIE:
+        if abs(process.create_time() - made) < MADE_SECONDS and is_alive(process):
             return process
     return None
 
@@ -75,35 +73,3 @@ def below(pid: int | None) -> set[int]:
         return {process.pid for process in psutil.Process(pid).children(recursive=True)} if pid else set()
     except psutil.NoSuchProcess:
         return set()
-
-
-def marked(mark: str) -> list[psutil.Process]:
-    """This user's processes with a mark."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
-            if process.uids().real == os.getuid() and process.environ().get(MARK) == mark:
-                found.append(process)
-    return found
-
-
-def send(number: signal.Signals, processes: Iterable[psutil.Process]) -> None:
-    """Send a signal to those that are still there."""
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
-
-
-def wait(processes: Collection[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that are still there after so long; a zombie is gone."""
-    late = time.monotonic() + seconds
-    while (left := [process for process in processes if _runs(process)]) and time.monotonic() < late:
-        time.sleep(POLL_SECONDS)
-    return left
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False

@@ -39,6 +39,7 @@ PROMOTED, ROLLED_BACK, ENDED, PAUSED, RUNNING = "promoted", "rolled back", "ende
 #: What may be asked of a rollout, and the state that it brings.
 WISHES = {"pause": PAUSED, "promote": PROMOTED, "abort": ROLLED_BACK}
 BACK = "rollback"
+GO_ON = "paused, users stay where they are: go on with `resume`, or end it with `promote` or `abort`"
 
 
 @dataclass
@@ -206,6 +207,7 @@ class Driver:
             state, reason = self._steps(rollout)
         except KeyboardInterrupt:
             journal.set_state(number, PAUSED, "interrupted")
+            self.fleet.say(GO_ON)
             raise
         except BentocastError as err:
             state, reason = ROLLED_BACK, err.message
@@ -214,7 +216,7 @@ class Driver:
             raise
         if state == PAUSED:
             journal.set_state(number, PAUSED, reason)
-            self.fleet.say("go on with `resume`, or end it with `promote` or `abort`")
+            self.fleet.say(GO_ON)
             self._over(number)
             return PAUSED
         return self._close(rollout, state, reason)
@@ -240,7 +242,7 @@ class Driver:
         self._enter(rollout, plan, progress)
         if plan.end == "stay" and progress.step == len(plan.steps) - 1:
             return PAUSED, f"{step} as long as you like"
-        with self._compared(rollout, step, progress) as answers:
+        with self._compared(rollout, step) as answers:
             while True:
                 self.sleep(LOOK_SECONDS)
                 verdict = self._look(rollout, plan, progress, answers)
@@ -312,14 +314,14 @@ class Driver:
             progress.count_from(self._reading(step, progress))
 
     @contextmanager
-    def _compared(self, rollout: Rollout, step: Step, progress: Progress) -> Iterator[Answers | None]:
+    def _compared(self, rollout: Rollout, step: Step) -> Iterator[Answers | None]:
         """What compares answers while requests are copied, if there is a record of them."""
         url = self.fleet.record_url()
         if step.mirror is None or url is None:
             yield None
             return
         assert rollout.stable is not None, "there is a version before it"
-        answers = Answers(url, rollout.stable, rollout.candidate, progress.began)
+        answers = Answers(url, rollout.stable, rollout.candidate, rollout.began)
         try:
             yield answers
         finally:

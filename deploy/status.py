@@ -20,7 +20,7 @@ def text(fleet: Fleet) -> str:
         return "nothing is up"
     traffic = fleet.traffic()
     lines = [f"{fleet.address}  (revision {traffic.revision})"]
-    known = instances.known(fleet.journal)
+    known = fleet.instances()
     for version in sorted({one.version for one in known}, key=lambda name: (name != traffic.stable, name)):
         share = traffic.weights.get(version, 0) / WHOLE
         mirrored = (

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 
 from data import command
+from data.ending import end, marked
 from data.errors import BentocastError
-from loadtests.ending import end
 from loadtests.processes import RUN, Mark
 
 
@@ -60,12 +60,4 @@ def _sweep(mark: Mark, which: str) -> None:
 def _marked(mark: Mark) -> set[psutil.Process]:
     """This user's processes with the mark, but never this one nor those that it comes from."""
     spared = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    found = set()
-    for pid in psutil.pids():
-        if pid in spared:
-            continue
-        with contextlib.suppress(psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
-            process = psutil.Process(pid)
-            if process.environ().get(RUN) == mark.value and process.uids().real == os.getuid():
-                found.add(process)
-    return found
+    return {process for process in marked(RUN, mark.value) if process.pid not in spared}

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import psutil
 
+from data.ending import END_SECONDS, end, is_alive
 from loadtests import signals
-from loadtests.ending import END_SECONDS, end, is_alive
 from loadtests.faults import LoadtestError
 from loadtests.ports import PORTS, check_free, free_ports
 

@@ -201,9 +201,6 @@ def _route(protocol: Protocol, routing: Routing, weights: Mapping[str, int], hea
             ],
         },
     }
-    if routing.sticky:
-        weighted["use_hash_policy"] = True
-        action["hash_policy"] = [{"header": {"header_name": routing.sticky}}]
     if routing.mirror:
         action["request_mirror_policies"] = [
             {

@@ -69,7 +69,6 @@ class Routing:
             but mirrored and chosen ones.
         mirror: a version that gets copies.
         choices: by header, first match first.
-        sticky: header whose value decides which version answers, so that a user stays with one.
         timeout_seconds: after which a request is given up.
     """
 
@@ -77,7 +76,6 @@ class Routing:
     weights: Mapping[str, int]
     mirror: Mirror | None = None
     choices: tuple[Choice, ...] = ()
-    sticky: str | None = None
     timeout_seconds: float = 35.0
 
     def __post_init__(self) -> None:

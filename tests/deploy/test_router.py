@@ -29,9 +29,8 @@ BOTH = {"a": (ONE,), "b": (OTHER,)}
         Routing(BOTH, {"a": WHOLE - 1, "b": 1}),
         Routing(BOTH, {"a": WHOLE}, mirror=Mirror("b", 0.25)),
         Routing(BOTH, {"a": WHOLE}, choices=(Choice("x-group", "b", "b"),)),
-        Routing(BOTH, {"a": 5_000, "b": 5_000}, sticky="x-user"),
     ],
-    ids=["one", "weights", "mirror", "header", "sticky"],
+    ids=["one", "weights", "mirror", "header"],
 )
 def test_envoy_takes_it(routing: Routing, tmp_path: Path) -> None:
     Router(tmp_path, Settings(port=18_080, admin_ports=(18_081, 18_082), access_log=True)).write(routing, 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests import ending
+from data import ending
 from loadtests.lock import BusyError, alone
 from loadtests.processes import RUN, StartError, running
 from tests.loadtests import fakes
