@@ -27,7 +27,7 @@ h1 { font-size: 1.4rem; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; marg
 .badge { color: #fff; padding: .1rem .6rem; border-radius: .3rem; background: #666; }
 .badge.pass { background: #1a7f37; } .badge.fail, .badge.error { background: #b3261e; }
 .badge.inconclusive { background: #9a6700; }
-.wide { overflow-x: auto; }
+.wide, pre { overflow-x: auto; } pre { font-size: .8rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid #ddd; white-space: nowrap; }
 tr.fail td:last-child, tr.error td:last-child { color: #b3261e; font-weight: 600; }
@@ -53,6 +53,11 @@ def paragraph(text: str, *, quiet: bool = False) -> str:
     """A paragraph."""
     kind = ' class="quiet"' if quiet else ""
     return f"<p{kind}>{html.escape(text)}</p>"
+
+
+def listing(text: str) -> str:
+    """Lines as they are, such as the end of a log."""
+    return f"<pre>{html.escape(text)}</pre>"
 
 
 def table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:

@@ -231,11 +231,11 @@ class Fleet:
         self._take_away(self.of(version))
 
     def _take_away(self, going: list[Instance]) -> None:
-        """Out of the router, then wait for what is under way, then end."""
+        """Out of the router, then end: an instance answers what is under way before it goes."""
         self._apply({}, without=frozenset(one.name for one in going))
         for one in going:
             for port in (one.endpoint.http, one.endpoint.grpc):
-                self.router.wait_until_drained(port, DRAIN_SECONDS)
+                self.router.wait_until_forgotten(port, DRAIN_SECONDS)
         self._drop(going)
 
     def _drop(self, going: list[Instance]) -> None:

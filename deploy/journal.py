@@ -146,6 +146,11 @@ class Rollout:
     reason: str
     wish: str
 
+    @property
+    def why(self) -> str:
+        """The reason in one line; what comes below it is the end of a log."""
+        return self.reason.partition("\n")[0]
+
 
 @dataclass(frozen=True)
 class Event:

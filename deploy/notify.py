@@ -24,7 +24,7 @@ def tell(rollout: Rollout, say: Callable[[str], None]) -> None:
     if not url:
         return
     told = {
-        "text": f"{rollout.strategy} of {rollout.candidate}: {rollout.state}: {rollout.reason}",
+        "text": f"{rollout.strategy} of {rollout.candidate}: {rollout.state}: {rollout.why}",
         "rollout": rollout.id,
         "strategy": rollout.strategy,
         "stable": rollout.stable,

@@ -80,6 +80,7 @@ def document(story: Story) -> str:
     blocks = [
         page.heading(OUTCOMES[rollout.state], f"{rollout.strategy} of {rollout.candidate}: {rollout.state}"),
         page.paragraph(_decision(story)),
+        *([page.listing(log)] if (log := rollout.reason.partition("\n")[2]) else []),
         page.table(["", ""], [("", cells) for cells in _facts(story)]),
     ]
     if looks:
@@ -98,8 +99,8 @@ def document(story: Story) -> str:
 def _decision(story: Story) -> str:
     rollout = story.rollout
     if rollout.ended is None:
-        return f"{rollout.state}: {rollout.reason}" if rollout.reason else f"It is {rollout.state}."
-    return f"{rollout.state.capitalize()} after {_duration(rollout.ended - rollout.began)}: {rollout.reason}"
+        return f"{rollout.state}: {rollout.why}" if rollout.why else f"It is {rollout.state}."
+    return f"{rollout.state.capitalize()} after {_duration(rollout.ended - rollout.began)}: {rollout.why}"
 
 
 def _facts(story: Story) -> list[tuple[str, str]]:
@@ -145,7 +146,7 @@ def _evidence(story: Story) -> Figure:
             if (share := _share(check, name)) is not None
         ]
         if points:
-            axes.plot(*zip(*points, strict=True), color=colour, lw=1.8, label=name)
+            axes.plot(*zip(*points, strict=True), color=colour, lw=1.8, marker="o", ms=2.5, label=name)
     axes.axhline(1.0, color=BAD, lw=1.2, ls="--")
     axes.set(ylim=(-1.5, 2.0), ylabel="log evidence / log limit")
     axes.annotate("fails from here on", (0, 1.0), textcoords="offset points", xytext=(4, 4), color=BAD, fontsize=9)
@@ -174,7 +175,7 @@ def _errors(story: Story) -> Figure:
             if counts.get(version, {}).get("requests")
         ]
         if shares:
-            axes.plot(*zip(*shares, strict=True), color=colour, lw=1.8, label=label)
+            axes.plot(*zip(*shares, strict=True), color=colour, lw=1.8, marker="o", ms=2.5, label=label)
     axes.set(ylabel="% errors in the step")
     axes.set_ylim(bottom=-0.05)
     _over_time(axes)
@@ -195,7 +196,7 @@ def _latencies(story: Story) -> Figure:
         total = whole.within.get(math.inf, 0)
         shares = [(edge * 1e3, 100 * count / total) for edge, count in whole.over().items() if count] if total else []
         if shares:
-            axes.plot(*zip(*shares, strict=True), color=colour, lw=1.8, label=label)
+            axes.plot(*zip(*shares, strict=True), color=colour, lw=1.8, marker="o", ms=2.5, label=label)
     for edge in story.progress.edges:
         axes.axvline(edge * 1e3, color=QUIET, lw=0.6, ls=":")
     axes.set(xscale="log", yscale="log", xlabel="ms", ylabel="% of answers that took longer")

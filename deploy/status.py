@@ -37,7 +37,7 @@ def text(fleet: Fleet) -> str:
     under_way = fleet.journal.under_way()
     if under_way:
         gone = under_way.state == RUNNING and not fleet.place.is_held(LOCK)
-        how = "its command is gone: `resume` or `abort`" if gone else under_way.reason
+        how = "its command is gone: `resume` or `abort`" if gone else under_way.why
         lines.append(
             f"{under_way.strategy} {under_way.id} of {under_way.candidate}: {under_way.state}; {how}".rstrip("; ")
         )
@@ -50,7 +50,7 @@ def history(rollouts: Sequence[Rollout]) -> str:
         return "no rollouts yet"
     return "\n".join(
         f"{one.id:>4}  {_time(one.began)}  {one.strategy:10}  {one.stable} -> {one.candidate}  {one.state}"
-        + (f": {one.reason}" if one.reason else "")
+        + (f": {one.why}" if one.why else "")
         for one in rollouts
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,34 +36,37 @@ class Admin:
 
     def revision(self, kind: str) -> str:
         """Revision of the routes (`routes`) or clusters (`clusters`) that it goes by now; nothing if it has none."""
-        masks = {"routes": "dynamic_route_configs", "clusters": "version_info"}
-        if kind == "clusters":
-            found = self._json("/config_dump?mask=version_info")["configs"]
-            return next((one["version_info"] for one in found if "version_info" in one), "")
-        found = self._json(f"/config_dump?resource={masks[kind]}").get("configs", [])
+        asked = {"routes": "resource=dynamic_route_configs", "clusters": "mask=version_info"}[kind]
+        found = self._json(f"/config_dump?{asked}").get("configs", [])
         return next((one["version_info"] for one in found if "version_info" in one), "")
 
     def healthy(self, cluster: str) -> set[int]:
         """Ports of a cluster's endpoints that get requests."""
-        for one in self._json("/clusters?format=json").get("cluster_statuses", []):
-            if one["name"] == cluster:
-                return {
-                    host["address"]["socket_address"]["port_value"]
-                    for host in one.get("host_statuses", [])
-                    if set(host["health_status"]) <= {"eds_health_status"}
-                    and host["health_status"].get("eds_health_status") == "HEALTHY"
-                }
-        return set()
+        return {
+            port
+            for name, port, host in self._hosts()
+            if name == cluster and host["health_status"] == {"eds_health_status": "HEALTHY"}
+        }
+
+    def knows(self, port: int) -> bool:
+        """Whether an endpoint is in any cluster."""
+        return any(port == other for _, other, _ in self._hosts())
 
     def active(self, port: int) -> int:
         """Requests under way to an endpoint, in all clusters."""
-        total = 0
+        return sum(
+            int(stat.get("value", 0))
+            for _, other, host in self._hosts()
+            if other == port
+            for stat in host.get("stats", [])
+            if stat["name"] == "rq_active"
+        )
+
+    def _hosts(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """Every endpoint of every cluster: the cluster's name, the port, what Envoy says of it."""
         for one in self._json("/clusters?format=json").get("cluster_statuses", []):
             for host in one.get("host_statuses", []):
-                if host["address"]["socket_address"]["port_value"] == port:
-                    counted = {stat["name"]: int(stat.get("value", 0)) for stat in host.get("stats", [])}
-                    total += counted.get("rq_active", 0)
-        return total
+                yield one["name"], host["address"]["socket_address"]["port_value"], host
 
     def stat(self, name: str) -> int:
         """One counter or gauge; 0 if it is not there."""

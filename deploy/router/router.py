@@ -144,6 +144,12 @@ class Router:
         while any(admin.active(port) for admin in self.admins.values()) and time.monotonic() < late:
             time.sleep(POLL_SECONDS)
 
+    def wait_until_forgotten(self, port: int, seconds: float) -> None:
+        """Wait until no Envoy sends requests to an endpoint that was taken out of its files, or so long."""
+        late = time.monotonic() + seconds
+        while any(admin.knows(port) for admin in self.admins.values()) and time.monotonic() < late:
+            time.sleep(POLL_SECONDS)
+
     def counted(self, versions: list[str], *, mirrored: bool = False) -> dict[int, dict[str, Counters]]:
         """What each Envoy has counted since it started, by its admin port and by version."""
         return {

@@ -147,6 +147,9 @@ def test_the_report_tells_the_story(deployment: Deployment) -> None:
     promoted = next(page for page in pages if "canary of bentocast:same: promoted" in page)
     assert promoted.count("<svg") == 4
     assert "step 3" in promoted
+    broken = next(page for page in pages if "canary of bentocast:broken: rolled back" in page)
+    assert "<pre>" in broken
+    assert "does not start, on purpose" not in deployment.run("history").stdout
     rolled_back = next(page for page in pages if "canary of bentocast:nonsense: rolled back" in page)
     assert "not reached" in rolled_back
     assert "pairs differ" in rolled_back
