@@ -73,7 +73,7 @@ format: venv ## put the code in its standard form
 loadtest: venv ## load on the running service: make loadtest RATE=50 FOR=60s HOST=http://127.0.0.1:3000
 	locust --headless -u $(RATE) -r $(RATE) -t $(FOR) --host $(HOST)
 
-demo: bento ## rollouts under load: a good version is promoted, a slow, a failing and a nonsensical one are taken back
+demo: localhost bento ## rollouts under load: a good version is promoted, a slow, a failing and a nonsensical one are taken back
 	python -m loadtests demo
 
 bench: venv ## benchmarks, as ratios against peers in one run
