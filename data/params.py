@@ -17,6 +17,7 @@ from data import durations
 from data.deployment import Deploy
 from data.errors import ConfigError
 from data.loadtest import Loadtest
+from data.monitoring import Monitoring
 from data.section import Duration, Section, Share
 
 PARAMS = Path("params.yaml")
@@ -283,6 +284,7 @@ class Params(Section):
     promote: Promote
     loadtest: Loadtest = Loadtest()
     deploy: Deploy = Deploy()
+    monitoring: Monitoring = Monitoring()
 
 
 def load(path: Path = PARAMS) -> Params:

@@ -1,0 +1,83 @@
+"""Metrics from a Prometheus server, by its HTTP API."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from data.sources import address
+from monitoring.metrics import ANY, Labels, MetricsError, Sample
+
+#: What Prometheus may take to answer.
+TIMEOUT_SECONDS = 30.0
+Points = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A Prometheus server at one moment.
+
+    Attributes:
+        url: of the server.
+        now: seconds since 1970.
+    """
+
+    url: str
+    now: float
+
+    def last(self, name: str, where: Labels = ANY) -> list[Sample]:
+        """See `monitoring.metrics.Metrics`."""
+        return self.query(name + _selector(where))
+
+    def increase(self, name: str, seconds: float, where: Labels = ANY) -> list[Sample]:
+        """See `monitoring.metrics.Metrics`."""
+        return self.query(f"increase({name}{_selector(where)}[{math.ceil(seconds)}s])")
+
+    def over(self, name: str, seconds: float, step: float, where: Labels = ANY) -> list[tuple[Labels, Points]]:
+        """See `monitoring.metrics.Metrics`."""
+        asked = {"query": name + _selector(where), "start": self.now - seconds, "end": self.now, "step": step}
+        return [
+            (_labels(one["metric"]), [(float(at), float(value)) for at, value in one["values"]])
+            for one in self._ask("query_range", asked)
+        ]
+
+    def query(self, expression: str) -> list[Sample]:
+        """Any expression that gives an instant vector.
+
+        Raises:
+            MetricsError: the server does not answer, or does not understand.
+        """
+        return [
+            Sample(_labels(one["metric"]), float(one["value"][1]))
+            for one in self._ask("query", {"query": expression, "time": self.now})
+        ]
+
+    def _ask(self, kind: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        shown = address.mask(self.url)
+        try:
+            answer = requests.post(f"{self.url.rstrip('/')}/api/v1/{kind}", data=asked, timeout=TIMEOUT_SECONDS)
+            told = answer.json()
+        except (requests.RequestException, json.JSONDecodeError) as err:
+            raise MetricsError(
+                f"Prometheus does not answer at {shown} ({type(err).__name__}): start it (`make monitoring`), or set "
+                "monitoring.prometheus in params.yaml to one that runs"
+            ) from err
+        if told.get("status") != "success":
+            raise MetricsError(
+                f"Prometheus at {shown} refuses {asked['query']!r}: {told.get('error', answer.status_code)}"
+            )
+        found: list[dict[str, Any]] = told["data"]["result"]
+        return found
+
+
+def _selector(where: Labels) -> str:
+    """`{name="value"}`; values are written as Go writes strings, which is as JSON does."""
+    return "{" + ",".join(f"{name}={json.dumps(value)}" for name, value in sorted(where.items())) + "}" if where else ""
+
+
+def _labels(metric: dict[str, str]) -> Labels:
+    return {name: value for name, value in metric.items() if name not in ("__name__", "job")}
