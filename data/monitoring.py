@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
+from data.deployment import CANARY, Plan
 from data.section import Duration, Section, Share
 
 
@@ -61,6 +64,25 @@ class Quality(Section):
     arrived: Share = 0.5
 
 
+class Loop(Section):
+    """When a model is made anew, and how it comes to users (see `monitoring.loop`)."""
+
+    #: Of which tests a failing one asks for it.
+    tests: tuple[Literal["invariants", "staleness", "quality"], ...] = ("invariants", "staleness", "quality")
+    #: How often the tests are run.
+    every: Duration = "1h"
+    #: From the end of one to the next; twice as long after each that came to nothing.
+    cooldown: Duration = "1d"
+    #: Who has to agree before users get it.
+    approval: Literal["none", "command", "webhook"] = "none"
+    #: Command that brings new data before `dvc repro`; nothing where DVC sees by itself that the table is new.
+    fetch: tuple[str, ...] = ()
+    #: The longest that a command of it may take.
+    at_most: Duration = "12h"
+    #: The plan of its canary: as any, but a model that is made anew may answer differently.
+    rollout: Plan = CANARY
+
+
 class Monitoring(Section):
     """How the service is watched."""
 
@@ -73,3 +95,4 @@ class Monitoring(Section):
     numerics: Numerics = Numerics()
     cost: Cost = Cost()
     quality: Quality = Quality()
+    loop: Loop = Loop()

@@ -270,6 +270,8 @@ class Promote(Section):
     """The name in MLflow's registry and BentoML's store, and the gate to its champion alias."""
 
     experiment: str = Field(default="bentocast", pattern=r"^[\w.-]+$")
+    #: What makes a challenger champion: a pass of the gate, or its rollout after that (`monitoring.loop`).
+    champion: Literal["gate", "rollout"] = "gate"
     gate: Gate = Gate()
 
 

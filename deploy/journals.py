@@ -12,5 +12,10 @@ URL = "DEPLOY_JOURNAL_URL"
 
 def of(place: Place) -> Journal:
     """The journal of a deployment: the database in DEPLOY_JOURNAL_URL, or a file in its folder."""
+    return Journal(url(place))
+
+
+def url(place: Place) -> str:
+    """The database of a deployment."""
     place.folder.mkdir(parents=True, exist_ok=True)
-    return Journal(os.environ.get(URL) or f"sqlite:///{place.journal}")
+    return os.environ.get(URL) or f"sqlite:///{place.journal}"

@@ -1,9 +1,10 @@
-"""Whom a rollout tells that it ended, or waits: a webhook, at the address in DEPLOY_WEBHOOK."""
+"""Whom people are told by that something ended, or waits: webhooks, at addresses in the environment."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import requests
 
@@ -14,15 +15,12 @@ TIMEOUT_SECONDS = 10.0
 
 
 def tell(rollout: Rollout, say: Callable[[str], None]) -> None:
-    """Post a rollout as JSON; its `text` is what chat programs show. A webhook that fails is told of, and no more.
+    """Post a rollout as JSON to DEPLOY_WEBHOOK; its `text` is what chat programs show.
 
     Args:
         rollout: as it stands now.
         say: tells a person.
     """
-    url = os.environ.get(URL)
-    if not url:
-        return
     told = {
         "text": f"{rollout.strategy} of {rollout.candidate}: {rollout.state}: {rollout.why}",
         "rollout": rollout.id,
@@ -34,7 +32,21 @@ def tell(rollout: Rollout, say: Callable[[str], None]) -> None:
         "began": rollout.began,
         "ended": rollout.ended,
     }
+    post(URL, told, say)
+
+
+def post(variable: str, told: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Post JSON to a webhook, if there is one. One that fails is told of, and no more.
+
+    Args:
+        variable: of the environment, that holds its address.
+        told: what is posted.
+        say: tells a person.
+    """
+    url = os.environ.get(variable)
+    if not url:
+        return
     try:
         requests.post(url, json=told, timeout=TIMEOUT_SECONDS).raise_for_status()
     except requests.RequestException as err:  # not its text: the address may hold a secret
-        say(f"the webhook in {URL} was not told: {type(err).__name__}")
+        say(f"the webhook in {variable} was not told: {type(err).__name__}")

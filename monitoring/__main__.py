@@ -3,39 +3,119 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data import command, configuration
+from data.errors import ConfigError, NotFoundError
 from data.params import PARAMS, Params
 from data.verdict import Outcome, Verdict
 
+if TYPE_CHECKING:
+    from monitoring.context import Context
+    from monitoring.ledger import Ledger
+    from monitoring.loop import Loop
+
 #: By the worst verdict.
 CODES = {Outcome.PASS: 0, Outcome.FAIL: 7, Outcome.INCONCLUSIVE: 8, Outcome.ERROR: 10}
+#: How often a retraining that waits for somebody is looked at.
+WAIT_SECONDS = 10
 EXIT_CODES = "Exit codes: 0 all pass, 7 one fails, 8 one is inconclusive, 10 one could not be run, 2 usage."
 
 
 def check(config: Params, asked: argparse.Namespace) -> int:
     """Run the seven monitoring tests once, and say what each found."""
-    from deploy import settings
-    from deploy.place import Place
     from monitoring import suite
-    from monitoring.context import Context
-    from monitoring.prometheus import Prometheus
 
-    now = time.time()
-    metrics = Prometheus(asked.prometheus or config.monitoring.prometheus, now)
-    kept = Place.of(os.environ).environment
-    record = asked.record or (settings.record_url(json.loads(kept.read_text("utf-8"))) if kept.exists() else None)
-    verdicts = suite.run(Context(config, now, metrics, record), asked.tests or suite.TESTS)
+    verdicts = suite.run(_context(config, asked), asked.tests or suite.TESTS)
     if asked.json:
         print(json.dumps({name: verdict.model_dump(mode="json") for name, verdict in verdicts.items()}, indent=2))
     else:
         print(table(verdicts))
     return CODES[Verdict.of([one for verdict in verdicts.values() for one in verdict.checks]).outcome]
+
+
+def _context(config: Params, asked: argparse.Namespace) -> Context:
+    from deploy import settings
+    from deploy.place import Place
+    from monitoring.context import Context
+    from monitoring.prometheus import Prometheus
+
+    now = time.time()
+    kept = Place.of(os.environ).environment
+    record = asked.record or (settings.record_url(json.loads(kept.read_text("utf-8"))) if kept.exists() else None)
+    return Context(config, now, Prometheus(asked.prometheus or config.monitoring.prometheus, now), record)
+
+
+def loop(config: Params, asked: argparse.Namespace) -> int:
+    """Run the tests again and again, and make a model anew when one of them asks for it."""
+    from data import durations
+    from deploy.place import Place
+    from monitoring import suite
+    from monitoring.ledger import HEALED, RUNNING, STOPPED
+
+    if config.promote.champion != "rollout":
+        raise ConfigError(
+            "promote.champion: got 'gate', wanted 'rollout': with 'gate' a model that its canary takes back stays champion",
+            param="promote.champion",
+        )
+    settings = config.monitoring.loop
+    with Place.of(os.environ).held("loop", "another `python -m monitoring loop` runs for this deployment"):
+        driver = _loop(config, asked)
+        while True:
+            state = driver.turn(suite.run(_context(config, asked), settings.tests))
+            if asked.once:
+                return 0 if state is None else {HEALED: 0, RUNNING: 10, STOPPED: 7}.get(state.state, 8)
+            time.sleep(
+                min(WAIT_SECONDS, durations.seconds(settings.every))
+                if state and state.ended is None
+                else durations.seconds(settings.every)
+            )
+
+
+def _loop(config: Params, asked: argparse.Namespace) -> Loop:
+    from deploy.place import Place
+    from monitoring.loop import Loop
+    from monitoring.steps import Commands
+
+    place = Place.of(os.environ)
+    steps = Commands(config, asked.params, place, place.logs / "loop.log", command.say)
+    return Loop(config.monitoring.loop, _ledger(), steps, command.say, time.time)
+
+
+def _ledger() -> Ledger:
+    from deploy import journals
+    from deploy.place import Place
+    from monitoring.ledger import Ledger
+
+    return Ledger(journals.url(Place.of(os.environ)))
+
+
+def _wishing(wish: str) -> Callable[[Params, argparse.Namespace], int]:
+    def run(_: Params, __: argparse.Namespace) -> int:
+        ledger = _ledger()
+        under_way = ledger.under_way()
+        if under_way is None or under_way.step != "approve":
+            raise NotFoundError("no retraining waits for approval: see `python -m monitoring history`")
+        ledger.wish(under_way.id, wish)
+        command.say(f"retraining {under_way.id}: {wish}; the loop goes on with it")
+        return 0
+
+    return run
+
+
+def history(_: Params, __: argparse.Namespace) -> int:
+    """All retrainings, the newest first."""
+    for one in _ledger().all():
+        began = dt.datetime.fromtimestamp(one.began, dt.UTC)
+        print(f"{one.id:>4}  {began:%Y-%m-%d %H:%M}  {one.state:8}  {one.step:8}  {one.why or one.reason}")
+    return 0
 
 
 def table(verdicts: dict[str, Verdict]) -> str:
@@ -54,15 +134,21 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--params", type=Path, default=PARAMS, help="configuration (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    runs = {"check": check}
-    made = {
-        name: commands.add_parser(name, help=run.__doc__, description=run.__doc__, epilog=EXIT_CODES)
-        for name, run in runs.items()
-    }
+    runs: dict[str, Callable[[Params, argparse.Namespace], int]] = {"check": check, "loop": loop, "history": history}
+    made = {name: commands.add_parser(name, help=run.__doc__, description=run.__doc__) for name, run in runs.items()}
+    for wish, text in (
+        ("approve", "Let users get the model that waits."),
+        ("reject", "Stop the retraining that waits."),
+    ):
+        runs[wish] = _wishing(wish)
+        commands.add_parser(wish, help=text, description=text)
+    for name in ("check", "loop"):
+        made[name].add_argument("--prometheus", help="its address (default: monitoring.prometheus of params.yaml)")
+        made[name].add_argument("--record", help="URL of the record (default: the deployment's)")
+    made["check"].epilog = EXIT_CODES
     made["check"].add_argument("tests", nargs="*", metavar="TEST", help="which (default: all seven)")
     made["check"].add_argument("--json", action="store_true", help="for programs")
-    made["check"].add_argument("--prometheus", help="its address (default: monitoring.prometheus of params.yaml)")
-    made["check"].add_argument("--record", help="URL of the record (default: the deployment's)")
+    made["loop"].add_argument("--once", action="store_true", help="one turn; exit codes: 0 well, 7 stopped, 8 waits")
     asked = parser.parse_args(argv)
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))
 

@@ -51,12 +51,10 @@ def promote(config: Params, asked: argparse.Namespace) -> None:
         tracking.promote(chosen, {"promoted_because": asked.reason})
         print(f"promote: {name} version {chosen.number} is champion: {asked.reason}")
         return
-    version, verdict = promote.run(config, *stages.load(config))
-    report = {"version": version.number, "run_id": version.run_id, "champion": verdict.passed}
+    version, verdict, crowned = promote.run(config, *stages.load(config))
+    report = {"version": version.number, "run_id": version.run_id, "champion": crowned}
     atomic.write_text(store.PROMOTE, json.dumps(report | {"verdict": verdict.model_dump(mode="json")}, indent=2) + "\n")
-    print(
-        f"promote: {name} version {version.number} is {'champion' if verdict.passed else 'challenger only'}; gate {verdict}"
-    )
+    print(f"promote: {name} version {version.number} is {'champion' if crowned else 'challenger only'}; gate {verdict}")
     if asked.strict and not verdict.passed:
         raise GateError(f"the gate did not pass, the champion stays: {verdict}")
 

@@ -35,8 +35,11 @@ EXAMPLE_ROWS = 5
 UNKNOWN = "unknown"
 
 
-def run(params: Params, panel: Panel, design: Design) -> tuple[Version, Verdict]:
-    """Log, register, judge; promote if the verdict is a pass.
+def run(params: Params, panel: Panel, design: Design) -> tuple[Version, Verdict, bool]:
+    """Log, register, judge; promote if the verdict is a pass and a rollout is not to decide.
+
+    Returns:
+        The version, the gate's verdict, and whether it is the champion now.
 
     Raises:
         DataError: a stage before this one has not run.
@@ -60,9 +63,10 @@ def run(params: Params, panel: Panel, design: Design) -> tuple[Version, Verdict]
         tracking.log({}, {}, {"gate": verdict.outcome, tracking.NOTE: _note(verdict)})
         tags = tags | {"gate": verdict.outcome, "gate_reason": str(verdict)[:4_000]}
         challenger = tracking.register(model_uri, params.promote.experiment, tags)
-    if verdict.passed:
+    crowned = verdict.passed and (champion is None or params.promote.champion == "gate")
+    if crowned:
         tracking.promote(challenger, {"promoted_because": "the gate passed"})
-    return challenger, verdict
+    return challenger, verdict, crowned
 
 
 def _note(verdict: Verdict) -> str:

@@ -43,7 +43,8 @@ def trained(config: Params, panel: Panel) -> None:
 
 
 def run(config: Params) -> tuple[Version, Verdict]:
-    return promote.run(config, *stages.load(config))
+    version, verdict, _ = promote.run(config, *stages.load(config))
+    return version, verdict
 
 
 def versus(verdict: Verdict) -> Check:
@@ -332,3 +333,14 @@ def test_an_unreachable_server_changes_nothing(succession: Path, monkeypatch: py
     assert aliases(succession) == {"challenger": "1", "champion": "1"}
     assert {path: path.read_bytes() for path in before} == before
     assert len(client(succession).search_model_versions("name = 'town'")) == 1
+
+
+def test_a_rollout_may_decide_who_is_champion_but_for_the_first(workspace: Path) -> None:
+    config = tiny.params({"promote": {"champion": "rollout"}})
+    trained(config, tiny.panel())
+    assert promote.run(config, *stages.load(config))[2]
+    assert aliases(workspace) == {"challenger": "1", "champion": "1"}
+    _, verdict, crowned = promote.run(config, *stages.load(config))
+    assert verdict.passed
+    assert not crowned
+    assert aliases(workspace) == {"challenger": "2", "champion": "1"}

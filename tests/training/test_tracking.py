@@ -239,9 +239,9 @@ def test_a_tracking_server_over_http_does_as_the_database_does(
         wait_for(f"{address}/health", server)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         config = tiny.params()
-        version, verdict = promote.run(config, *stages.load(config))
+        version, verdict, _ = promote.run(config, *stages.load(config))
         assert (version.number, verdict.passed) == ("1", True)
-        version, verdict = promote.run(config, *stages.load(config))
+        version, verdict, _ = promote.run(config, *stages.load(config))
         assert (version.number, verdict.passed) == ("2", True)
         assert verdict.checks[-1].numbers["ratio"] == 1.0
         found = tracking.alias("town", tracking.CHAMPION)

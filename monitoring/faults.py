@@ -1,0 +1,17 @@
+"""What can go wrong when a model is made anew."""
+
+from __future__ import annotations
+
+from data.errors import BentocastError
+
+
+class LoopError(BentocastError):
+    """A retraining cannot begin or go on."""
+
+    exit_code = 10
+
+
+class StopError(BentocastError):
+    """A retraining has to stop, with the reason; users stay with the model that serves."""
+
+    exit_code = 7

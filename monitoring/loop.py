@@ -1,0 +1,193 @@
+"""The loop: a failing test asks for a new model, and it is brought to users if it shows that it is one to ship.
+
+new data -> training -> the gate -> a Bento -> approval -> shadow and canary -> champion, or a stop with the reason.
+Each step is written to the ledger before it is taken, and each can be taken twice without harm, so a loop that was
+killed goes on from where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from data import durations
+from data.errors import BentocastError
+from data.monitoring import Loop as Settings
+from data.verdict import Outcome, Verdict
+from monitoring.faults import StopError
+from monitoring.ledger import HEALED, STOPPED, Ledger, Retraining
+
+#: A wait between retrainings that came to nothing grows with each, up to so many times the first.
+LONGEST_COOLDOWN = 16
+
+About = dict[str, Any]
+
+
+class WaitError(BentocastError):
+    """Somebody has to decide before it goes on."""
+
+
+class Steps(Protocol):
+    """What the loop does to the world; each may be done twice.
+
+    Raises:
+        StopError: the retraining has to stop here, with the reason.
+    """
+
+    def fetch(self) -> None:
+        """Bring new data."""
+
+    def train(self) -> str:
+        """Train on it, register the model, and ask the gate: the version's number in the registry, if it passed."""
+
+    def build(self, version: str) -> str:
+        """Import a version and build it: the Bento's tag."""
+
+    def proposed(self, retraining: Retraining) -> None:
+        """Tell people that a Bento waits for their word."""
+
+    def approved(self, retraining: Retraining) -> bool | None:
+        """What the webhook says of it, or None if it has not decided."""
+
+    def rollout(self, tag: str, since: float) -> tuple[str, str]:
+        """Bring a Bento to users, or go on with that: how it ended (as in `deploy.rollout`), and why."""
+
+    def crown(self, version: str, reason: str) -> None:
+        """Make the version that serves the champion."""
+
+    def told(self, retraining: Retraining) -> None:
+        """Tell people how it ended."""
+
+
+@dataclass
+class Loop:
+    """Drives retrainings, one at a time.
+
+    Attributes:
+        settings: when, and how.
+        ledger: of them.
+        steps: how each step is taken.
+        say: tells a person what goes on.
+        now: seconds since 1970.
+    """
+
+    settings: Settings
+    ledger: Ledger
+    steps: Steps
+    say: Callable[[str], None]
+    now: Callable[[], float]
+
+    def turn(self, verdicts: Mapping[str, Verdict]) -> Retraining | None:
+        """Go on with the retraining that is under way, or begin one if a test asks for it.
+
+        Args:
+            verdicts: of the tests, by name.
+
+        Returns:
+            The retraining as it stands now, or None if there is nothing to do.
+        """
+        under_way = self.ledger.under_way()
+        if under_way is None:
+            reason = asks(verdicts, self.settings.tests)
+            if not reason:
+                return None
+            left = self.cooling()
+            if left > 0:
+                self.say(f"{reason}: the next retraining may begin in {durations.name(int(left) + 1)}")
+                return None
+            under_way = self.ledger.begin(reason, "fetch", self.now())
+            self.say(f"retraining {under_way.id}: {reason}")
+        return self._drive(under_way)
+
+    def cooling(self) -> float:
+        """Seconds until a retraining may begin; those that came to nothing in a row make it longer."""
+        past = self.ledger.all()
+        if not past or past[0].ended is None:
+            return 0.0
+        vain = next((place for place, one in enumerate(past) if one.state == HEALED), len(past))
+        pause = durations.seconds(self.settings.cooldown) * min(LONGEST_COOLDOWN, 2.0**vain)
+        return max(0.0, past[0].ended + pause - self.now())
+
+    def _drive(self, retraining: Retraining) -> Retraining:
+        try:
+            self._steps(retraining)
+        except WaitError as err:
+            if (retraining.state, retraining.why) != ("waiting", err.message):
+                self.say(f"retraining {retraining.id} waits: {err.message}")
+            self.ledger.wait(retraining.id, err.message)
+        except StopError as err:
+            self._end(retraining, STOPPED, err.message)
+        except BentocastError as err:
+            self._end(retraining, STOPPED, f"{self._now_at(retraining).step}: {err.message}")
+        return self._now_at(retraining)
+
+    def _now_at(self, retraining: Retraining) -> Retraining:
+        return next(one for one in self.ledger.all() if one.id == retraining.id)
+
+    def _steps(self, retraining: Retraining) -> None:
+        about, steps = dict(retraining.about), self.steps
+        step = retraining.step
+        if step == "fetch":
+            steps.fetch()
+            step = self._next(retraining, "train", about)
+        if step == "train":
+            about["version"] = steps.train()
+            step = self._next(retraining, "build", about)
+        if step == "build":
+            about["bento"] = steps.build(about["version"])
+            step = self._next(retraining, "approve", about)
+        if step == "approve":
+            self._approve(self._now_at(retraining))
+            step = self._next(retraining, "rollout", about)
+        if step == "rollout":
+            state, why = steps.rollout(about["bento"], retraining.began)
+            if state == "paused":
+                raise WaitError(
+                    f"the rollout of {about['bento']} is paused ({why}): `python -m deploy promote` or `abort`"
+                )
+            if state != "promoted":
+                raise StopError(f"{about['bento']} {state}: {why}")
+            step = self._next(retraining, "crown", about | {"rollout": why})
+        if step == "crown":
+            steps.crown(about["version"], retraining.reason)
+            self._end(retraining, HEALED, f"{about['bento']} serves")
+
+    def _next(self, retraining: Retraining, step: str, about: About) -> str:
+        self.ledger.step(retraining.id, step, about)
+        self.say(f"retraining {retraining.id}: {step}")
+        return step
+
+    def _approve(self, retraining: Retraining) -> None:
+        """Go on at once, or once somebody has said so."""
+        if self.settings.approval == "none":
+            return
+        said: bool | None = {"approve": True, "reject": False}.get(retraining.wish)
+        if said is None and self.settings.approval == "webhook":
+            said = self.steps.approved(retraining)
+        if said is None:
+            if retraining.state != "waiting":
+                self.steps.proposed(retraining)
+            raise WaitError(
+                f"{retraining.about['bento']} waits for approval: `python -m monitoring approve`, or `reject`"
+            )
+        if not said:
+            raise StopError(f"{retraining.about['bento']} was rejected")
+
+    def _end(self, retraining: Retraining, state: str, why: str) -> None:
+        self.ledger.end(retraining.id, state, why, self.now())
+        self.say(f"retraining {retraining.id} {state}: {why}")
+        self.steps.told(self._now_at(retraining))
+
+
+def asks(verdicts: Mapping[str, Verdict], tests: tuple[str, ...]) -> str:
+    """Which tests ask for a new model, and what they say; nothing if none does.
+
+    Only a failing check asks: a test that could not be run, or saw too little, says nothing about the model.
+    """
+    failing = {
+        name: [check.text for check in verdicts[name].checks if check.outcome is Outcome.FAIL]
+        for name in tests
+        if name in verdicts
+    }
+    return "; ".join(f"{name}: {', '.join(texts)}" for name, texts in failing.items() if texts)

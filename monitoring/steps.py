@@ -1,0 +1,207 @@
+"""The steps of a retraining, as the commands that people type: dvc, bentoml, `python -m training`, `python -m deploy`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+
+from data import ending, store
+from data.durations import seconds
+from data.params import Params
+from data.verdict import Verdict
+from deploy import journals, notify
+from deploy.place import Place
+from monitoring.faults import StopError
+from monitoring.ledger import Retraining
+from training import tracking
+
+#: Variable in the environment of the commands of a loop, by which those of one that was killed are found.
+MARK = "MONITORING_STEP"
+WEBHOOK, APPROVAL = "MONITORING_WEBHOOK", "MONITORING_APPROVAL_URL"
+#: Tag of a version in MLflow: how its rollout ended.
+ROLLOUT = "rollout"
+TIMEOUT_SECONDS = 10.0
+#: Lines of a command's end that people are shown.
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Steps in the project's folder.
+
+    Attributes:
+        params: the configuration.
+        file: that it was read from.
+        place: of the deployment.
+        log: file that commands print to.
+        say: tells a person what goes on.
+    """
+
+    params: Params
+    file: Path
+    place: Place
+    log: Path
+    say: Callable[[str], None]
+
+    def fetch(self) -> None:
+        """Run the user's command, if there is one."""
+        if self.params.monitoring.loop.fetch:
+            self._must(*self.params.monitoring.loop.fetch)
+
+    def train(self) -> str:
+        """`dvc repro`, and what the gate said."""
+        self._must(_beside("dvc"), "repro")
+        told = json.loads(store.PROMOTE.read_text(encoding="utf-8"))
+        number, verdict = str(told["version"]), Verdict.model_validate(told["verdict"])
+        if not verdict.passed:
+            raise StopError(f"version {number} did not pass the gate: {verdict}")
+        tracking.connect()
+        before = tracking.version(self.params.promote.experiment, number).tags.get(ROLLOUT)
+        if before:
+            raise StopError(f"the table holds nothing new: version {number} is what it gives, and that was {before}")
+        return number
+
+    def build(self, version: str) -> str:
+        """`python -m training import` and `bentoml build`."""
+        self._must(sys.executable, "-m", "training", "--params", str(self.file), "import", "--alias", "challenger")
+        labels = self._must(sys.executable, "-m", "training", "labels").split()
+        if f"mlflow_version={version}" not in labels:
+            raise StopError(f"the challenger is not version {version} any more: somebody trained another one meanwhile")
+        told = self._must(_beside("bentoml"), "build", "-o", "tag", *labels)
+        return told.strip().rpartition("__tag__:")[2]
+
+    def proposed(self, retraining: Retraining) -> None:
+        """Tell the webhook."""
+        self._tell(retraining, "waits for approval: `python -m monitoring approve`, or `reject`")
+
+    def approved(self, retraining: Retraining) -> bool | None:
+        """Ask the address in MONITORING_APPROVAL_URL: JSON with `approved` true, false or null."""
+        url = os.environ.get(APPROVAL)
+        if not url:
+            raise StopError(f"monitoring.loop.approval is webhook, but {APPROVAL} is not set: nobody can approve")
+        try:
+            answer = requests.post(url, json=_about(retraining), timeout=TIMEOUT_SECONDS)
+            answer.raise_for_status()
+            said = answer.json()["approved"]
+        except (requests.RequestException, ValueError, KeyError, TypeError) as err:  # the address may hold a secret
+            self.say(f"the address in {APPROVAL} gave no decision: {type(err).__name__}")
+            return None
+        return said if isinstance(said, bool) else None
+
+    def rollout(self, tag: str, since: float) -> tuple[str, str]:
+        """`python -m deploy canary`, or `resume` of what was begun."""
+        deploy = (sys.executable, "-m", "deploy", "--params", str(self.file))
+        begun = self._rollout(tag, since)
+        if begun is None:
+            with tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
+                plan = Path(folder) / "plan.yaml"
+                chosen = self.params.monitoring.loop.rollout.model_dump(mode="json", exclude_none=True)
+                plan.write_text(yaml.safe_dump(chosen), encoding="utf-8")
+                code, told = self._run(*deploy, "canary", tag, "--plan", str(plan))
+        elif begun == "running":
+            code, told = self._run(*deploy, "resume")
+        found = self._rollout(tag, since)
+        if found is None:
+            raise StopError(f"the rollout of {tag} did not begin (exit code {code}): {_end(told)}")
+        rollout = next(one for one in journals.of(self.place).rollouts() if one.candidate == tag and one.began >= since)
+        return rollout.state, rollout.why
+
+    def _rollout(self, tag: str, since: float) -> str | None:
+        """State of the rollout of a Bento since then."""
+        rollouts = journals.of(self.place).rollouts()
+        return next((one.state for one in rollouts if one.candidate == tag and one.began >= since), None)
+
+    def crown(self, version: str, reason: str) -> None:
+        """The version that serves is the champion, and says how it came there."""
+        tracking.connect()
+        chosen = tracking.version(self.params.promote.experiment, version)
+        tracking.promote(chosen, {ROLLOUT: "promoted", "promoted_because": f"its rollout; {reason}"[:4_000]})
+
+    def told(self, retraining: Retraining) -> None:
+        """Tell the webhook, and the registry if a version was taken back; what serves stays the champion."""
+        version = retraining.about.get("version")
+        if version and retraining.state != "healed":
+            tracking.connect()
+            tracking.tag(tracking.version(self.params.promote.experiment, version), {ROLLOUT: retraining.why[:4_000]})
+        self._tell(retraining, f"{retraining.state}: {retraining.why}")
+
+    def _tell(self, retraining: Retraining, text: str) -> None:
+        notify.post(WEBHOOK, _about(retraining) | {"text": f"retraining {retraining.id} {text}"}, self.say)
+
+    def _must(self, *command: str) -> str:
+        code, told = self._run(*command)
+        if code:
+            raise StopError(f"`{' '.join([Path(command[0]).name, *command[1:]])}` ended with {code}: {_end(told)}")
+        return told
+
+    def _run(self, *command: str) -> tuple[int, str]:
+        """Run a command; what one of an earlier loop that was killed left running is ended first."""
+        mark = str(self.place.folder)
+        ending.end(ending.marked(MARK, mark))
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log, tempfile.TemporaryFile() as output:
+            log.write(f"$ {' '.join(command)}\n".encode())
+            log.flush()
+            with subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                env={
+                    **os.environ,
+                    MARK: mark,
+                    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                },
+                start_new_session=True,
+            ) as process:
+                try:
+                    code = process.wait(seconds(self.params.monitoring.loop.at_most))
+                except subprocess.TimeoutExpired as err:
+                    ending.end(ending.marked(MARK, mark))
+                    raise StopError(
+                        f"`{' '.join(command)}` took longer than {self.params.monitoring.loop.at_most}"
+                    ) from err
+                except BaseException:
+                    process.send_signal(signal.SIGTERM)
+                    raise
+            output.seek(0)
+            told = output.read().decode(errors="replace")
+            log.write(told.encode())
+        return code, told if not code else told + _tail(self.log)
+
+
+def _about(retraining: Retraining) -> dict[str, Any]:
+    return {
+        "retraining": retraining.id,
+        "reason": retraining.reason,
+        "state": retraining.state,
+        "why": retraining.why,
+        **retraining.about,
+    }
+
+
+def _beside(name: str) -> str:
+    """A command of this environment."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def _tail(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4_000))
+        return file.read().decode(errors="replace")
+
+
+def _end(told: str) -> str:
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    return " | ".join(lines[-SHOWN:])

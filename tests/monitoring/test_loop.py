@@ -1,0 +1,254 @@
+"""The loop: when it begins, what it does in which order, and that it goes on from wherever it was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.monitoring import Loop as Settings
+from data.verdict import Check, Outcome, Verdict
+from monitoring.faults import LoopError, StopError
+from monitoring.ledger import HEALED, STOPPED, WAITING, Ledger, Retraining
+from monitoring.loop import Loop, asks
+
+DAY = 86_400.0
+
+
+class KilledError(BaseException):
+    """kill -9, as far as Python code can tell."""
+
+
+@dataclass
+class World:
+    """What steps did; each may be killed before or after it did it, or told to fail."""
+
+    kill: int = -1
+    fails: str = ""
+    ends: tuple[str, str] = ("promoted", "all of 4 checks passed")
+    says: bool | None = None
+    done: list[str] = field(default_factory=list)
+    calls: int = 0
+    now: float = 1_000_000.0
+
+    def _do(self, name: str) -> None:
+        self._maybe_killed()
+        if self.fails == name:
+            raise StopError(f"{name} does not want to")
+        self.done.append(name)
+        self._maybe_killed()
+
+    def _maybe_killed(self) -> None:
+        self.calls += 1
+        if self.calls == self.kill:
+            raise KilledError
+
+    def fetch(self) -> None:
+        self._do("fetch")
+
+    def train(self) -> str:
+        self._do("train")
+        return "7"
+
+    def build(self, version: str) -> str:
+        self._do("build")
+        return f"bentocast:of{version}"
+
+    def proposed(self, retraining: Retraining) -> None:
+        self.done.append(f"proposed {retraining.about['bento']}")
+
+    def approved(self, retraining: Retraining) -> bool | None:
+        assert retraining.about["bento"] == "bentocast:of7"
+        return self.says
+
+    def rollout(self, tag: str, since: float) -> tuple[str, str]:
+        assert tag == "bentocast:of7"
+        assert since <= self.now
+        self._do("rollout")
+        return self.ends
+
+    def crown(self, version: str, reason: str) -> None:
+        assert version == "7"
+        assert "quality" in reason
+        self._do("crown")
+
+    def told(self, retraining: Retraining) -> None:
+        self.done.append(f"told {retraining.state}")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    yield made
+    made.close()
+
+
+def loop(ledger: Ledger, world: World, **changes: Any) -> Loop:
+    return Loop(Settings(**changes), ledger, world, lambda _: None, lambda: world.now)
+
+
+def verdicts(outcome: Outcome = Outcome.FAIL, name: str = "quality") -> dict[str, Verdict]:
+    return {name: Verdict.of([Check(name="MAE", outcome=outcome, text="MAE is twice the backtest's")])}
+
+
+WHOLE = ["fetch", "train", "build", "rollout", "crown", "told healed"]
+
+
+def test_a_failing_test_leads_to_a_new_champion(ledger: Ledger) -> None:
+    world = World()
+    done = loop(ledger, world).turn(verdicts())
+    assert done is not None
+    assert (done.state, done.reason) == (HEALED, "quality: MAE is twice the backtest's")
+    assert done.about == {"version": "7", "bento": "bentocast:of7", "rollout": "all of 4 checks passed"}
+    assert world.done == WHOLE
+    assert ledger.under_way() is None
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.ERROR])
+def test_nothing_but_a_failing_check_asks_for_a_model(ledger: Ledger, outcome: Outcome) -> None:
+    world = World()
+    assert loop(ledger, world).turn(verdicts(outcome)) is None
+    assert not world.done
+
+
+def test_a_failing_check_asks_even_where_another_one_could_not_be_run() -> None:
+    mixed = Verdict.of(
+        [Check(name="a", outcome=Outcome.ERROR, text="gone"), Check(name="b", outcome=Outcome.FAIL, text="worse")]
+    )
+    assert asks({"quality": mixed}, ("quality",)) == "quality: worse"
+
+
+def test_only_the_tests_that_were_chosen_ask(ledger: Ledger) -> None:
+    world = World()
+    assert loop(ledger, world, tests=["staleness"]).turn(verdicts()) is None
+    assert loop(ledger, world).turn(verdicts(name="cost")) is None
+
+
+@pytest.mark.parametrize("step", ["fetch", "train", "build", "rollout", "crown"])
+def test_a_step_that_cannot_be_taken_stops_it_with_the_reason(ledger: Ledger, step: str) -> None:
+    world = World(fails=step)
+    done = loop(ledger, world).turn(verdicts())
+    assert done is not None
+    assert (done.state, done.step, done.why) == (STOPPED, step, f"{step} does not want to")
+    assert world.done == [*WHOLE[: WHOLE.index(step)], "told stopped"]
+
+
+@pytest.mark.parametrize("state", ["rolled back", "ended"])
+def test_a_model_that_is_taken_back_is_not_crowned(ledger: Ledger, state: str) -> None:
+    world = World(ends=(state, "slowness"))
+    done = loop(ledger, world).turn(verdicts())
+    assert done is not None
+    assert (done.state, done.why) == (STOPPED, f"bentocast:of7 {state}: slowness")
+    assert "crown" not in world.done
+
+
+def test_a_paused_rollout_is_waited_for(ledger: Ledger) -> None:
+    world = World(ends=("paused", "undecided"))
+    driver = loop(ledger, world)
+    for _ in range(2):
+        waiting = driver.turn({})
+        waiting = driver.turn(verdicts())
+        assert waiting is not None
+        assert waiting.state == WAITING
+    world.ends = ("promoted", "asked to promote")
+    done = driver.turn({})
+    assert done is not None
+    assert done.state == HEALED
+    assert world.done.count("train") == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(kill=st.lists(st.integers(1, 12), max_size=4))
+def test_killed_anywhere_it_goes_on_and_does_every_step(
+    tmp_path_factory: pytest.TempPathFactory, kill: list[int]
+) -> None:
+    url = f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.db'}"
+    world = World()
+    for at in kill:
+        world.kill, world.calls = at, 0
+        book = Ledger(url)
+        try:
+            loop(book, world).turn(verdicts())
+        except KilledError:
+            continue
+        finally:
+            book.close()
+        break
+    else:
+        world.kill = -1
+        book = Ledger(url)
+        loop(book, world).turn(verdicts())
+        book.close()
+    book = Ledger(url)
+    (only,) = book.all()
+    book.close()
+    assert only.state == HEALED
+    assert list(dict.fromkeys(world.done)) == WHOLE
+    order = [WHOLE.index(name) for name in world.done]
+    assert order == sorted(order), "no step is taken again after a later one"
+
+
+def test_after_one_that_came_to_nothing_the_next_waits_twice_as_long(ledger: Ledger) -> None:
+    world = World(fails="train")
+    driver = loop(ledger, world, cooldown="1d")
+    waits = []
+    for _ in range(6):
+        assert driver.turn(verdicts()) is not None
+        waits.append(driver.cooling() / DAY)
+        assert driver.turn(verdicts()) is None
+        world.now += driver.cooling()
+    assert waits == [2, 4, 8, 16, 16, 16]
+    world.fails = ""
+    assert driver.turn(verdicts()) is not None
+    assert driver.cooling() == DAY
+
+
+def test_it_waits_for_the_word_of_a_person(ledger: Ledger) -> None:
+    world = World()
+    driver = loop(ledger, world, approval="command")
+    for _ in range(3):
+        waiting = driver.turn(verdicts())
+        assert waiting is not None
+        assert (waiting.state, waiting.step) == (WAITING, "approve")
+    assert waiting is not None
+    assert world.done == ["fetch", "train", "build", "proposed bentocast:of7"]
+    ledger.wish(waiting.id, "approve")
+    done = driver.turn({})
+    assert done is not None
+    assert done.state == HEALED
+
+
+def test_a_person_may_reject_it(ledger: Ledger) -> None:
+    world = World()
+    driver = loop(ledger, world, approval="command")
+    waiting = driver.turn(verdicts())
+    assert waiting is not None
+    ledger.wish(waiting.id, "reject")
+    done = driver.turn({})
+    assert done is not None
+    assert (done.state, done.why) == (STOPPED, "bentocast:of7 was rejected")
+    assert "rollout" not in world.done
+
+
+@pytest.mark.parametrize(("says", "state"), [(True, HEALED), (False, STOPPED), (None, WAITING)])
+def test_a_webhook_may_decide(ledger: Ledger, says: bool | None, state: str) -> None:  # noqa: FBT001
+    done = loop(ledger, World(says=says), approval="webhook").turn(verdicts())
+    assert done is not None
+    assert done.state == state
+
+
+def test_there_is_one_at_a_time(ledger: Ledger) -> None:
+    ledger.begin("first", "fetch", 1.0)
+    with pytest.raises(LoopError, match="a retraining is under way"):
+        ledger.begin("second", "fetch", 2.0)
+
+
+def test_a_ledger_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_text("no database")
+    with pytest.raises(LoopError, match="ledger sqlite:///"):
+        Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
