@@ -71,6 +71,8 @@ class Loop(Section):
     tests: tuple[Literal["invariants", "staleness", "quality"], ...] = ("invariants", "staleness", "quality")
     #: How often the tests are run.
     every: Duration = "1h"
+    #: A model that was trained on data up to so long ago is made anew though no test asks for it; null: never.
+    schedule: Duration | None = "28d"
     #: From the end of one to the next; twice as long after each that came to nothing.
     cooldown: Duration = "1d"
     #: Who has to agree before users get it.

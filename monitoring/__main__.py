@@ -58,6 +58,7 @@ def loop(config: Params, asked: argparse.Namespace) -> int:
     from data import durations
     from deploy.place import Place
     from monitoring import suite
+    from monitoring.context import trained_until
     from monitoring.ledger import HEALED, RUNNING, STOPPED
 
     if config.promote.champion != "rollout":
@@ -69,7 +70,9 @@ def loop(config: Params, asked: argparse.Namespace) -> int:
     with Place.of(os.environ).held("loop", "another `python -m monitoring loop` runs for this deployment"):
         driver = _loop(config, asked)
         while True:
-            state = driver.turn(suite.run(_context(config, asked), settings.tests))
+            context = _context(config, asked)
+            verdicts = suite.run(context, settings.tests)
+            state = driver.turn(verdicts, trained_until(context))
             if asked.once:
                 return 0 if state is None else {HEALED: 0, RUNNING: 10, STOPPED: 7}.get(state.state, 8)
             time.sleep(
@@ -118,6 +121,17 @@ def history(_: Params, __: argparse.Namespace) -> int:
     return 0
 
 
+def simulate(config: Params, asked: argparse.Namespace) -> int:
+    """Play months through the real service in minutes: quiet ones, and one fault after another; a table of what was seen."""
+    from monitoring.simulation import proof
+
+    names = asked.names or [proof.QUIET, *proof.FAULTS]
+    proof.check(names)
+    results = proof.run(config, asked.params, names, asked.months, command.say, asked.keep)
+    print(proof.table(results))
+    return 0 if all(one.good for one in results) else 7
+
+
 def table(verdicts: dict[str, Verdict]) -> str:
     """A line a check, under its test."""
     lines = []
@@ -134,7 +148,12 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--params", type=Path, default=PARAMS, help="configuration (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    runs: dict[str, Callable[[Params, argparse.Namespace], int]] = {"check": check, "loop": loop, "history": history}
+    runs: dict[str, Callable[[Params, argparse.Namespace], int]] = {
+        "check": check,
+        "loop": loop,
+        "history": history,
+        "simulate": simulate,
+    }
     made = {name: commands.add_parser(name, help=run.__doc__, description=run.__doc__) for name, run in runs.items()}
     for wish, text in (
         ("approve", "Let users get the model that waits."),
@@ -148,6 +167,11 @@ def main(argv: list[str]) -> None:
     made["check"].epilog = EXIT_CODES
     made["check"].add_argument("tests", nargs="*", metavar="TEST", help="which (default: all seven)")
     made["check"].add_argument("--json", action="store_true", help="for programs")
+    made["simulate"].add_argument("names", nargs="*", metavar="NAME", help="a fault, or quiet (default: all, an hour)")
+    made["simulate"].add_argument("--months", type=int, default=6, help="quiet ones (default: %(default)s)")
+    made["simulate"].add_argument(
+        "--keep", type=Path, metavar="DIR", help="where the first model stays for the next time"
+    )
     made["loop"].add_argument("--once", action="store_true", help="one turn; exit codes: 0 well, 7 stopped, 8 waits")
     asked = parser.parse_args(argv)
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from data.params import Params
-from monitoring.metrics import Metrics
+from monitoring.metrics import Metrics, MetricsError
 
 
 class Served(NamedTuple):
@@ -43,3 +43,11 @@ class Context:
             for sample in self.metrics.last("model_info")
         )
         return max(found, key=lambda one: (found[one], one.version.zfill(12)), default=None)
+
+
+def trained_until(context: Context) -> float | None:
+    """When the data that the model was trained on ended, seconds since 1970; None if no service says so."""
+    try:
+        return max((one.value for one in context.metrics.last("model_trained_until_timestamp_seconds")), default=None)
+    except MetricsError:
+        return None

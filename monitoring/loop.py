@@ -7,6 +7,7 @@ killed goes on from where it was.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -78,27 +79,36 @@ class Loop:
     say: Callable[[str], None]
     now: Callable[[], float]
 
-    def turn(self, verdicts: Mapping[str, Verdict]) -> Retraining | None:
-        """Go on with the retraining that is under way, or begin one if a test asks for it.
+    def turn(self, verdicts: Mapping[str, Verdict], trained_until: float | None = None) -> Retraining | None:
+        """Go on with the retraining that is under way, or begin one if a test asks for it, or its time has come.
 
         Args:
             verdicts: of the tests, by name.
+            trained_until: when the data that the model was trained on ended, seconds since 1970, if that is known.
 
         Returns:
             The retraining as it stands now, or None if there is nothing to do.
         """
         under_way = self.ledger.under_way()
         if under_way is None:
-            reason = asks(verdicts, self.settings.tests)
+            reason = self.reason(verdicts, trained_until)
             if not reason:
                 return None
             left = self.cooling()
             if left > 0:
-                self.say(f"{reason}: the next retraining may begin in {durations.name(int(left) + 1)}")
+                self.say(f"{reason}: the next retraining may begin in {durations.name(math.ceil(left))}")
                 return None
             under_way = self.ledger.begin(reason, "fetch", self.now())
             self.say(f"retraining {under_way.id}: {reason}")
         return self._drive(under_way)
+
+    def reason(self, verdicts: Mapping[str, Verdict], trained_until: float | None = None) -> str:
+        """Why a model is to be made anew, or nothing."""
+        asked = asks(verdicts, self.settings.tests)
+        if asked or self.settings.schedule is None or trained_until is None:
+            return asked
+        late = self.now() - trained_until > durations.seconds(self.settings.schedule)
+        return f"schedule: the model's data ended more than {self.settings.schedule} ago" if late else ""
 
     def cooling(self) -> float:
         """Seconds until a retraining may begin; those that came to nothing in a row make it longer."""

@@ -21,7 +21,7 @@ ALLOWED = {
     "training": {"data"},
     "service": {"data"},
     "deploy": {"data", "training", "service"},
-    "monitoring": {"data", "training", "service", "deploy"},
+    "monitoring": {"data", "training", "service", "deploy", "loadtests"},  # of the last, what spoils a Bento
     "loadtests": {"data", "training"},  # of training, where MLflow is
 }
 #: What a Bento never carries.
