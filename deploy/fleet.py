@@ -247,7 +247,7 @@ class Fleet:
             if one.name not in without and not one.fault:
                 endpoints[one.version] = (*endpoints.get(one.version, ()), one.endpoint)
         try:
-            return Routing(endpoints, traffic.weights, traffic.mirror, traffic.choices)
+            return Routing(endpoints, traffic.weights, traffic.mirror, traffic.choices, self.plan.router.sticky)
         except ValueError as err:
             raise RolloutError(str(err)) from err
 
