@@ -16,6 +16,21 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 Undecided = Literal["pause", "rollback"]
 
 
+class Sticky(Section):
+    """By what a user is known who stays with one version. Give one of `header` and `cookie`."""
+
+    #: Whoever sends the same value stays; without it, chance decides about each request.
+    header: str | None = Field(default=None, pattern=r"^[a-z0-9-]+$")
+    #: The router gives one to whoever has none.
+    cookie: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]+$")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.header is None) == (self.cookie is None):
+            raise ValueError(f"got {'neither' if self.header is None else 'both'} of header and cookie, wanted one")
+        return self
+
+
 class Router(Section):
     """Envoy in front of the instances."""
 
@@ -32,6 +47,8 @@ class Router(Section):
     requests: int = Field(default=4_096, ge=1)
     #: Connections of clients at once.
     connections: int = Field(default=10_000, ge=1)
+    #: Users stay with a version while the weights stay; null leaves each request to chance.
+    sticky: Sticky | None = None
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
@@ -144,3 +161,12 @@ class Deploy(Section):
     rolling: Plan = ROLLING
     shadow: Plan = SHADOW
     ab: Plan = AB
+
+    @model_validator(mode="after")
+    def _counts_users_who_stay(self) -> Self:
+        if self.router.sticky and self.judgement.cluster == 1:
+            raise ValueError(
+                "router.sticky: all requests of a user go to one version and share its luck, got judgement.cluster 1, "
+                "wanted how many requests one user makes in a rollout, at most: set judgement.cluster to that"
+            )
+        return self

@@ -17,14 +17,13 @@ from data.deployment import Deploy
 from deploy import instances, keeper, settings, versions
 from deploy.faults import RolloutError, RouterError
 from deploy.instances import Instance
-from deploy.journal import Journal
+from deploy.journal import ROUTER, Journal
 from deploy.place import Place
 from deploy.router import envoy
 from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
 from deploy.versions import Version
 
-ROUTER = "router"
 #: How long requests under way get before their instance is asked to end.
 DRAIN_SECONDS = 30.0
 
@@ -248,7 +247,7 @@ class Fleet:
             if one.name not in without and not one.fault:
                 endpoints[one.version] = (*endpoints.get(one.version, ()), one.endpoint)
         try:
-            return Routing(endpoints, traffic.weights, traffic.mirror, traffic.choices)
+            return Routing(endpoints, traffic.weights, traffic.mirror, traffic.choices, self.plan.router.sticky)
         except ValueError as err:
             raise RolloutError(str(err)) from err
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from deploy import processes
 from deploy.faults import InstanceError
-from deploy.journal import Journal, Process
+from deploy.journal import INSTANCE, Journal, Process
 from deploy.place import Place
 from deploy.router.routing import Endpoint
 from deploy.versions import Version
@@ -24,7 +24,6 @@ READY_SECONDS = 120.0
 POLL_SECONDS = 0.05
 #: Ports that instances get: below those that systems give to clients.
 FIRST_PORT, LAST_PORT = 21_000, 28_999
-KIND = "instance"
 LOG_LINES = 20
 #: While an instance starts, so many of its processes may end: a helper may, a worker that is started again may not.
 MOST_ENDED = 3
@@ -53,7 +52,7 @@ class Instance:
 
 def known(journal: Journal) -> list[Instance]:
     """All instances that are wanted."""
-    return [_of(one) for one in journal.processes() if one.wanted and one.about["kind"] == KIND]
+    return [_of(one) for one in journal.processes() if one.wanted and one.about["kind"] == INSTANCE]
 
 
 def add(place: Place, journal: Journal, version: Version, many: int) -> list[Instance]:
@@ -68,7 +67,7 @@ def add(place: Place, journal: Journal, version: Version, many: int) -> list[Ins
     made = []
     for _ in range(many):
         there = journal.processes()
-        numbers = [int(one.name.rpartition("-")[2]) for one in there if one.about["kind"] == KIND]
+        numbers = [int(one.name.rpartition("-")[2]) for one in there if one.about["kind"] == INSTANCE]
         name = f"{version.name}-{max(numbers, default=0) + 1}"
         port = free_port({port for one in there for port in one.about.get("ports", ())})
         home = place.instances / name
@@ -177,7 +176,7 @@ def _make_home(home: Path, version: Version) -> None:
 def _about(version: Version, home: Path, port: int) -> dict[str, Any]:
     program = str(Path(sys.executable).with_name("bentoml"))
     return {
-        "kind": KIND,
+        "kind": INSTANCE,
         "version": version.name,
         "tag": version.tag,
         "ports": [port, port + 1],

@@ -95,13 +95,17 @@ EVENTS = Table(
 )
 
 
+#: What a kept process is (`about["kind"]`).
+INSTANCE, ROUTER = "instance", "router"
+
+
 @dataclass(frozen=True)
 class Process:
     """A process that the keeper keeps.
 
     Attributes:
         name: of it.
-        about: what it is: its command, folder, log, ports, version.
+        about: what it is: its kind, command, folder, environment, ports, version.
         wanted: whether it should run.
         pid: of the last one, or None.
         made: when that was made, seconds since 1970.

@@ -23,7 +23,7 @@ import psutil
 
 from data import command, ending
 from data.errors import BentocastError
-from deploy import journals, processes
+from deploy import discovery, journals, processes
 from deploy.faults import InstanceError
 from deploy.journal import Journal, Process
 from deploy.place import Place
@@ -104,6 +104,7 @@ class Keeper:
             if child.poll() is not None:
                 del self.children[pid]
         known = self.journal.processes()
+        discovery.write(self.place.targets, known)
         for process in known:
             running = processes.alive(process.pid, process.made)
             if process.wanted and not running and not process.fault:
@@ -181,8 +182,9 @@ def run(place: Place) -> None:
         while not over.is_set():
             try:
                 keeper.look()
-            except BentocastError as err:  # the journal is away: what runs goes on
-                command.say(f"{err.message}; trying again")
+            except (BentocastError, OSError) as err:  # the journal is away, or the disk is full: what runs goes on
+                with contextlib.suppress(OSError):
+                    command.say(f"{err}; trying again")
                 over.wait(1.0)
             over.wait(LOOK_SECONDS)
 

@@ -61,6 +61,11 @@ class Place:
         return self.folder / "environment.json"
 
     @property
+    def targets(self) -> Path:
+        """File of whom Prometheus asks for metrics."""
+        return self.folder / "targets.json"
+
+    @property
     def reports(self) -> Path:
         """Folder with a page for each rollout."""
         return self.folder / "reports"

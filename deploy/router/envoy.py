@@ -10,10 +10,11 @@ says otherwise; an endpoint that is taken out but passes its health checks goes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.deployment import Sticky
 from data.rollout import STEP
 from deploy.router.routing import PROTOCOLS, Protocol, Routing, cluster
 
@@ -21,6 +22,8 @@ Message = dict[str, Any]
 
 #: Name of the routes, and prefix of what the listener counts.
 PUBLIC = "public"
+#: Order of routes: gRPC is HTTP too.
+GRPC_FIRST: tuple[Protocol, ...] = ("grpc", "http")
 #: Latencies are counted in buckets, each edge `STEP` times the one before: 10 % slower is one bucket further.
 FIRST_MS, LAST_MS = 0.5, 60_000.0
 
@@ -159,11 +162,13 @@ def inlined(routing: Routing, *, host: str, port: int, admin_port: int, files: F
 
 def _routes(routing: Routing) -> Message:
     made = [
-        _route(protocol, routing, {choice.version: 1}, {"name": choice.header, "string_match": {"exact": choice.value}})
+        _route(protocol, routing, {choice.version: 1}, _Users({"headers": [_is(choice.header, exact=choice.value)]}))
         for choice in routing.choices
-        for protocol in ("grpc", "http")
+        for protocol in GRPC_FIRST
     ]
-    made += [_route(protocol, routing, routing.weights, None) for protocol in ("grpc", "http")]
+    made += [
+        _route(protocol, routing, routing.weights, users) for users in _users(routing.sticky) for protocol in GRPC_FIRST
+    ]
     return {
         "name": PUBLIC,
         "validate_clusters": True,
@@ -173,12 +178,53 @@ def _routes(routing: Routing) -> Message:
     }
 
 
-def _route(protocol: Protocol, routing: Routing, weights: Mapping[str, int], header: Message | None) -> Message:
-    match: Message = {"prefix": "/"}
+@dataclass(frozen=True)
+class _Users:
+    """Whom a route is for.
+
+    Attributes:
+        match: what tells them from others; all if empty.
+        known_by: what is hashed to choose a version, or nothing: then it is chance.
+        answer: what is done to answers.
+    """
+
+    match: Message = field(default_factory=dict)
+    known_by: Message = field(default_factory=dict)
+    answer: Message = field(default_factory=dict)
+
+
+def _users(sticky: Sticky | None) -> list[_Users]:
+    """Those who are told apart, to stay with a version; the first that match count.
+
+    Envoy's own cookie (`ttl` of a cookie's hash policy) is made after the version was chosen, by chance, so that the next
+    request may go to another. So whoever has no cookie is known by the request's id, which becomes the cookie.
+    """
+    if sticky is None:
+        return [_Users()]
+    if sticky.header:
+        return [_Users(known_by={"header": {"header_name": sticky.header}})]
+    given = {"key": "set-cookie", "value": f"{sticky.cookie}=%REQ(X-REQUEST-ID)%; Path=/; HttpOnly; SameSite=Lax"}
+    return [
+        _Users(
+            match={"cookies": [_is(sticky.cookie, safe_regex={"regex": ".+"})]},
+            known_by={"cookie": {"name": sticky.cookie}},
+        ),
+        _Users(
+            known_by={"header": {"header_name": "x-request-id"}},
+            answer={"response_headers_to_add": [{"header": given}]},
+        ),
+    ]
+
+
+def _is(name: str | None, **value: object) -> Message:
+    """Match of a header or cookie."""
+    return {"name": name, "string_match": value}
+
+
+def _route(protocol: Protocol, routing: Routing, weights: Mapping[str, int], users: _Users) -> Message:
+    match: Message = {"prefix": "/", **users.match}
     if protocol == "grpc":
         match["grpc"] = {}
-    if header:
-        match["headers"] = [header]
     weighted: Message = {
         "clusters": [
             {"name": cluster(version, protocol), "weight": weight} for version, weight in weights.items() if weight
@@ -210,7 +256,10 @@ def _route(protocol: Protocol, routing: Routing, weights: Mapping[str, int], hea
                 },
             }
         ]
-    return {"match": match, "route": action}
+    if users.known_by:
+        weighted["use_hash_policy"] = True
+        action["hash_policy"] = [users.known_by]
+    return {"match": match, "route": action} | users.answer
 
 
 def _cluster(version: str, protocol: Protocol, files: Files, limits: Limits, *, mirrored: bool) -> Message:

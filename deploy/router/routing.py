@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from data.deployment import Sticky
+
 #: Weights are parts of this many.
 WHOLE = 10_000
 
@@ -65,10 +67,12 @@ class Routing:
 
     Attributes:
         endpoints: instances of each version that is up, by version.
-        weights: parts of `WHOLE` by version, the one that takes over last; a version without a weight gets no request
-            but mirrored and chosen ones.
+        weights: parts of `WHOLE` by version, the one that takes over last: as its weight rises, users who stay with a version
+            are moved to it, and none away from it. A version without a weight gets no request but mirrored and chosen
+            ones.
         mirror: a version that gets copies.
         choices: by header, first match first.
+        sticky: by what users are known who stay with a version, or None.
         timeout_seconds: after which a request is given up.
     """
 
@@ -76,6 +80,7 @@ class Routing:
     weights: Mapping[str, int]
     mirror: Mirror | None = None
     choices: tuple[Choice, ...] = ()
+    sticky: Sticky | None = None
     timeout_seconds: float = 35.0
 
     def __post_init__(self) -> None:

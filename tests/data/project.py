@@ -26,7 +26,8 @@ def raw(changes: dict[str, Any] | None = None) -> dict[str, Any]:
         *parents, key = path.split(".")
         section = whole
         for parent in parents:
-            section = section.setdefault(parent, {})
+            section[parent] = section.get(parent) or {}  # one that is null may have keys
+            section = section[parent]
         if value is DELETED:
             del section[key]
         else:

@@ -45,6 +45,8 @@ def kept(keepers: Callable[[], Keeper]) -> Keeper:
 def about(kept: Keeper, code: str = "import time; time.sleep(600)") -> dict[str, Any]:
     return {
         "kind": "instance",
+        "version": "v",
+        "ports": [21000, 21001],
         "arguments": [sys.executable, "-c", code],
         "folder": str(kept.place.folder),
         "environment": {},
@@ -106,6 +108,16 @@ def test_what_is_not_wanted_ends_and_is_forgotten(kept: Keeper) -> None:
     kept.journal.unwant("one")
     wait_for(lambda: kept.look() == 0, "it is not forgotten")
     assert child.wait() != 0
+
+
+def test_one_that_goes_is_no_target_before_it_is_asked_to_end(kept: Keeper) -> None:
+    kept.journal.want("one", about(kept))
+    kept.look()
+    assert "127.0.0.1:21000" in kept.place.targets.read_text()
+    kept.journal.unwant("one")
+    kept.look()
+    assert kept.place.targets.read_text() == "[]\n"
+    assert pid(kept) in kept.children
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import time
 from pathlib import Path
@@ -30,6 +31,16 @@ def test_http_and_grpc_on_one_port(deployment: Deployment, body: dict[str, Any])
     with grpc.insecure_channel(f"127.0.0.1:{deployment.port}") as channel:
         told = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
     assert told.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_every_target_for_prometheus_has_metrics(deployment: Deployment) -> None:
+    found = json.loads((deployment.folder / "targets.json").read_text())
+    assert [one["labels"]["job"] for one in found] == ["bentocast", "router"]
+    for one in found:
+        (address,) = one["targets"]
+        answer = httpx.get(f"http://{address}{one['labels'].get('__metrics_path__', '/metrics')}")
+        assert answer.status_code == 200
+        assert answer.text.startswith("# ")
 
 
 def test_up_again_changes_nothing(deployment: Deployment) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.deployment import Sticky
 from data.rollout import STEP
 from deploy.faults import RouterError
 from deploy.meter import Meter
@@ -29,8 +30,10 @@ BOTH = {"a": (ONE,), "b": (OTHER,)}
         Routing(BOTH, {"a": WHOLE - 1, "b": 1}),
         Routing(BOTH, {"a": WHOLE}, mirror=Mirror("b", 0.25)),
         Routing(BOTH, {"a": WHOLE}, choices=(Choice("x-group", "b", "b"),)),
+        Routing(BOTH, {"a": WHOLE - 1, "b": 1}, sticky=Sticky(header="x-user")),
+        Routing(BOTH, {"a": WHOLE}, choices=(Choice("x-group", "b", "b"),), sticky=Sticky(cookie="who")),
     ],
-    ids=["one", "weights", "mirror", "header"],
+    ids=["one", "weights", "mirror", "header", "sticky header", "sticky cookie"],
 )
 def test_envoy_takes_it(routing: Routing, tmp_path: Path) -> None:
     Router(tmp_path, Settings(port=18_080, admin_ports=(18_081, 18_082), access_log=True)).write(routing, 1)

@@ -1,0 +1,92 @@
+"""Real Envoys before small servers that answer with their version's name, over HTTP and gRPC."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from deploy.router.router import Router, Settings
+from deploy.router.routing import Endpoint, Routing
+from tests.service.live import free_ports
+
+METHOD = "/upstream/Name"
+
+
+@contextlib.contextmanager
+def upstream(version: str) -> Iterator[Endpoint]:
+    """A server of one version that is healthy."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(version)))
+            self.end_headers()
+            self.wfile.write(version.encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    class Rpc(grpc.GenericRpcHandler):  # type: ignore[misc]
+        def service(self, call: Any) -> Any:
+            if call.method != METHOD:
+                return None
+            return grpc.unary_unary_rpc_method_handler(lambda *_: version.encode())
+
+    port = free_ports()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    rpcs = grpc.server(ThreadPoolExecutor(4), handlers=[Rpc()])
+    alive = health.HealthServicer()
+    alive.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(alive, rpcs)
+    rpcs.add_insecure_port(f"127.0.0.1:{port + 1}")
+    rpcs.start()
+    try:
+        yield Endpoint(port, port + 1)
+    finally:
+        rpcs.stop(None).wait()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Envoys that are up.
+
+    Attributes:
+        router: of all of them.
+        url: that they share.
+        address: the same for gRPC.
+    """
+
+    router: Router
+    url: str
+    address: str
+
+
+@contextlib.contextmanager
+def routed(folder: Path, routing: Routing, envoys: int = 1) -> Iterator[Routed]:
+    """So many Envoys on one port."""
+    port = free_ports()
+    admins = tuple(free_ports() for _ in range(envoys))
+    router = Router(folder, Settings(port=port, admin_ports=admins))
+    router.write(routing, 1)
+    with contextlib.ExitStack() as ending:
+        for admin in admins:
+            process = ending.enter_context(subprocess.Popen(router.command(admin), stderr=subprocess.DEVNULL))
+            ending.callback(process.terminate)
+        router.wait_until_up(lambda _: "")
+        yield Routed(router, f"http://127.0.0.1:{port}", f"127.0.0.1:{port}")
