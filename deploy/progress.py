@@ -100,7 +100,7 @@ class Progress:
             if weight is not None:
                 canary, stable = (one.meter.sums.get(name, Counters()) for name in (self.candidate, self.stable))
                 drawn = steps[one.step].mirror is None
-                found.append(replace(_phase(weight, canary, stable, timed=one.timed), drawn=drawn))
+                found.append(replace(phase(weight, canary, stable, timed=one.timed), drawn=drawn))
         return found
 
     def written(self) -> dict[str, Any]:
@@ -142,7 +142,8 @@ def _weight(step: Step) -> float | None:
     return step.weight
 
 
-def _phase(weight: float, canary: Counters, stable: Counters, *, timed: bool) -> Phase:
+def phase(weight: float, canary: Counters, stable: Counters, *, timed: bool) -> Phase:
+    """What both versions counted at a weight, as the judge takes it."""
     over_canary, over_stable = canary.over(), stable.over()
     edges = over_canary.keys() & over_stable.keys() if timed else set()
     return Phase(
