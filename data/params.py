@@ -6,14 +6,13 @@ Windows are durations (`3h`, `7d`), lags and the horizon are counted in steps of
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from data import durations
+from data import durations, validation
 from data.deployment import Deploy
 from data.errors import ConfigError
 from data.loadtest import Loadtest
@@ -313,34 +312,4 @@ def parse(raw: object, where: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as err:
-        faults = [_explain(fault) for fault in err.errors(include_url=False)]
-        param = ".".join(str(part) for part in err.errors()[0]["loc"])
-        raise ConfigError(f"{where}: " + "; ".join(faults), param=param) from err
-
-
-def _explain(fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"]) or "the file"
-    if fault["type"] == "extra_forbidden":
-        known = _keys(fault["loc"][:-1])
-        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
-        return f"{place}: unknown key, " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}")
-    if fault["type"] == "missing":
-        return f"{place}: missing, wanted a value"
-    text = fault["msg"].removeprefix("Value error, ")
-    return f"{place}: {text}" if text.startswith("got ") else f"{place}: got {fault['input']!r}, {_lower(text)}"
-
-
-def _keys(path: tuple[str | int, ...]) -> list[str]:
-    """The keys that params.yaml knows at a path."""
-    model: type[BaseModel] = Params
-    for part in path:
-        if isinstance(part, int):  # one of many: the annotation had what they are made of
-            continue
-        annotation = model.model_fields[str(part)].annotation
-        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
-        model = next(kind for kind in kinds if issubclass(kind, BaseModel))
-    return list(model.model_fields)
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+        raise ConfigError(f"{where}: {validation.explain(err, Params)}", param=validation.place(err)) from err

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from data import validation
+from data.errors import ConfigError
 from data.section import Section, Share
 
 #: Each edge of the router's histograms of latencies is this many times the one before.
@@ -120,3 +122,23 @@ class Judgement(Section):
     requests: int = Field(default=500, ge=1, le=10_000_000)
     #: Fewest pairs before answers and accuracy pass.
     pairs: int = Field(default=100, ge=1, le=10_000_000)
+
+    def changed(self, by: Judgement) -> Judgement:
+        """This one, with all that another one was given; what that was not given stays as it is here.
+
+        Raises:
+            ConfigError: both together say what cannot be.
+        """
+        whole = _merged(self.model_dump(), by.model_dump(exclude_unset=True))
+        try:
+            return Judgement.model_validate(whole)
+        except ValidationError as err:
+            raise ConfigError(
+                f"judgement, with what deploy.judgement says: {validation.explain(err, Judgement)}"
+            ) from err
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    return below | {
+        key: _merged(below[key], value) if isinstance(value, dict) else value for key, value in above.items()
+    }

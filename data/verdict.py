@@ -20,6 +20,11 @@ class Outcome(StrEnum):
     INCONCLUSIVE = "inconclusive"
     ERROR = "error"
 
+    @property
+    def exit_code(self) -> int:
+        """With which a command ends that was asked for it (see `data.command`)."""
+        return {Outcome.PASS: 0, Outcome.FAIL: 7, Outcome.INCONCLUSIVE: 8, Outcome.ERROR: 9}[self]
+
 
 #: From best to worst: a verdict is as good as its worst check.
 _ORDER = [Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.FAIL, Outcome.ERROR]

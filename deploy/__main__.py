@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from deploy.fleet import Fleet
     from deploy.rollout import Driver
 
+#: Where Prometheus is.
+PROMETHEUS = "DEPLOY_PROMETHEUS"
 #: How a rollout ended.
 CODES = {"promoted": 0, "ended": 0, "rolled back": 7, "paused": 8}
 EXIT_CODES = (
@@ -124,6 +127,27 @@ def report(config: Params, asked: argparse.Namespace) -> int:
     return 0
 
 
+def verdict(config: Params, asked: argparse.Namespace) -> int:
+    """The verdict of the rollout that is under way, or an answer to every program that asks for one over HTTP."""
+    from deploy.verdicts import given, journaled
+
+    if asked.serve:
+        from deploy.verdicts import server
+        from deploy.verdicts.prometheus import Prometheus
+
+        url = asked.prometheus or os.environ.get(PROMETHEUS)
+        source = Prometheus(url) if url else None
+        command.say(f"verdicts on http://{asked.host}:{asked.port}/verdict (Ctrl-C ends it)")
+        server.serve(server.Judge(config.deploy.judgement, source, journaled.last), asked.host, asked.port)
+        return 0
+    rollout, found = journaled.last(asked.rollout)
+    if asked.json:
+        print(json.dumps(given.document(found, rollout), indent=1))
+    else:
+        print(f"{rollout.strategy} {rollout.id} of {rollout.candidate}: {rollout.state}\n{given.text(found)}")
+    return found.outcome.exit_code
+
+
 def simulate(config: Params, asked: argparse.Namespace) -> int:
     """Simulate rollouts: how often the judge errs with your deploy.judgement, and how soon it finds harm."""
     from deploy import simulation
@@ -164,6 +188,7 @@ def main(argv: list[str]) -> None:
         "status": status,
         "history": history,
         "report": report,
+        "verdict": verdict,
         "simulate": simulate,
         "lineage": lineage,
         "down": down,
@@ -187,11 +212,22 @@ def main(argv: list[str]) -> None:
     made["rollback"].add_argument("bento", nargs="?", help="tag (default: the version before)")
     made["simulate"].add_argument("--rollouts", type=_many, default=1_000, help="of each kind (default: %(default)s)")
     made["report"].add_argument("number", nargs="?", type=int, help="of the rollout")
+    _verdict_arguments(made["verdict"])
     made["scale"].add_argument("many", type=_many, help="instances")
     asked = parser.parse_args(argv)
     for number in (signal.SIGINT, signal.SIGTERM):  # a rollout that is interrupted pauses
         signal.signal(number, signal.default_int_handler)
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))
+
+
+def _verdict_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Exit codes: 0 pass, 7 fail, 8 inconclusive, 9 error, 10 there is no such rollout."
+    parser.add_argument("--rollout", type=_many, metavar="NUMBER", help="(default: the one under way)")
+    parser.add_argument("--json", action="store_true", help="print all numbers")
+    parser.add_argument("--serve", action="store_true", help="answer over HTTP, also on the traffic of other programs")
+    parser.add_argument("--host", default="127.0.0.1", help="to serve on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=9109, help="to serve on (default: %(default)s)")
+    parser.add_argument("--prometheus", metavar="URL", help=f"where it is (default: {PROMETHEUS} in the environment)")
 
 
 def _many(text: str) -> int:

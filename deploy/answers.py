@@ -6,19 +6,23 @@ into one record. So both answers to a request are found there, and no user has t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Row, select
+from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from deploy.accuracy import Accuracy
 from deploy.counts import Pairs
 from deploy.faults import RolloutError
 from service.record.address import Address
 from service.record.engine import open_engine
+from service.record.join import StoredForecast
+from service.record.pairs import decode
 from service.record.tables import FORECASTS
 
 Floats = NDArray[np.float64]
@@ -29,6 +33,10 @@ STEPS_OUTSIDE = 0.1
 WIDTHS = 1.0
 #: Rows of one look.
 MOST_ROWS = 20_000
+#: Requests that one version has answered so far.
+MOST_WAITING = 10_000
+#: Looks for answers between two for actual values, which come seldom.
+PAUSE = 9
 
 
 @dataclass(frozen=True)
@@ -72,48 +80,87 @@ def differ(stable: Forecast, candidate: Forecast) -> bool:
 
 
 class Answers:
-    """Compares as answers come in.
+    """Compares as answers and actual values come in.
 
     Args:
         url: of the record.
         stable: tag of the Bento that serves.
         candidate: tag of the one that gets copies.
         since: seconds since 1970; what was answered before does not count.
+        pause: looks for answers from one look for actual values to the next.
     """
 
-    def __init__(self, url: str, stable: str, candidate: str, since: float) -> None:
+    def __init__(self, url: str, stable: str, candidate: str, since: float, pause: int = PAUSE) -> None:
         self._address = Address.parse(url)
         self._engine = open_engine(self._address, reading=True)
         self._tags = (stable, candidate)
         self._since = since
+        self._pause = pause
+        self._looks = 0
         self._last = 0
-        self._waiting: dict[str, dict[str, dict[str, Forecast]]] = {}
+        self._behind = self._is_read = False
+        self._waiting: dict[str, dict[str, dict[str, StoredForecast]]] = {}
+        self._accuracy = Accuracy()
         self._pairs = Pairs(0, 0)
 
-    def look(self) -> Pairs:
+    @property
+    def accuracy(self) -> Pairs | None:
+        """Of all forecasts of the same, so far, in how many the candidate was further off; None without actual values."""
+        return self._accuracy.pairs
+
+    def look(self, until: float = math.inf) -> Pairs:
         """All pairs so far: how many differ, and how many do not. A request with several series is one pair.
+
+        Args:
+            until: seconds since 1970; what was answered later is no copy. Once it is given, all of it has been answered.
 
         Raises:
             RolloutError: the record cannot be read.
         """
-        for row in self._rows():
-            self._last = row.id
-            of_request = self._waiting.setdefault(row.request_id, {})
-            of_request.setdefault(row.bento, {})[row.series] = _decoded(row)
-        for request, both in list(self._waiting.items()):
-            if len(both) == len(self._tags):
-                one, other = (both[tag] for tag in self._tags)
-                if len(one) == len(other):
-                    worse = one.keys() != other.keys() or any(differ(one[name], other[name]) for name in one)
-                    self._pairs = Pairs(self._pairs.worse + worse, self._pairs.other + (not worse))
-                    del self._waiting[request]
+        try:
+            with self._engine.begin() as connection:
+                if not self._is_read:
+                    self._take(self._rows(connection, until))
+                    self._is_read = math.isfinite(until) and not self._behind
+                if self._looks % (self._pause + 1) == 0:
+                    self._accuracy.look(connection)
+        except SQLAlchemyError as err:
+            raise RolloutError(
+                f"record {self._address.shown} cannot be read ({self._address.explain(err)}): without it the answers "
+                "of both versions cannot be compared"
+            ) from err
+        self._looks += 1
         return self._pairs
 
     def close(self) -> None:
         """Give the connection back."""
         self._engine.dispose()
 
-    def _rows(self) -> Sequence[Row[Any]]:
+    def _take(self, rows: Sequence[Row[Any]]) -> None:
+        """Compare the requests that both have answered whole by now."""
+        self._behind = len(rows) == MOST_ROWS
+        for row in rows:
+            self._last = row.id
+            of_request = self._waiting.setdefault(row.request_id, {})
+            of_request.setdefault(row.bento, {})[row.series] = decode(row)
+        for request, both in list(self._waiting.items()):
+            if len(both) == len(self._tags):
+                one, other = (both[tag] for tag in self._tags)
+                if len(one) == len(other):
+                    self._compare(one, other)
+                    del self._waiting[request]
+        while len(self._waiting) > MOST_WAITING:  # the oldest, which one of them never answered
+            del self._waiting[next(iter(self._waiting))]
+
+    def _compare(self, one: dict[str, StoredForecast], other: dict[str, StoredForecast]) -> None:
+        same = one.keys() & other.keys()
+        worse = len(same) < len(one) or any(differ(banded(one[name]), banded(other[name])) for name in same)
+        self._pairs = Pairs(self._pairs.worse + worse, self._pairs.other + (not worse))
+        for name in same:
+            if one[name].origin == other[name].origin:
+                self._accuracy.add(one[name], other[name])
+
+    def _rows(self, connection: Connection, until: float) -> Sequence[Row[Any]]:
         table = FORECASTS.c
         wanted = (
             select(FORECASTS)
@@ -121,19 +168,15 @@ class Answers:
             .order_by(table.id)
             .limit(MOST_ROWS)
         )
-        try:
-            with self._engine.begin() as connection:
-                return connection.execute(wanted).all()
-        except SQLAlchemyError as err:
-            raise RolloutError(
-                f"record {self._address.shown} cannot be read ({self._address.explain(err)}): without it the answers "
-                "of both versions cannot be compared"
-            ) from err
+        if math.isfinite(until):
+            wanted = wanted.where(table.created_at < until)
+        return connection.execute(wanted).all()
 
 
-def _decoded(row: Row[Any]) -> Forecast:
-    mean, quantiles = (np.frombuffer(blob, dtype="<f8") for blob in (row.mean, row.quantiles))
+def banded(stored: StoredForecast) -> Forecast:
+    """A forecast of the record, with its lowest and highest quantile."""
+    mean, quantiles = stored.mean, stored.quantiles
     if not quantiles.size:
-        return Forecast(row.origin, mean, mean, mean)
-    by_level = quantiles.reshape(-1, mean.size)
-    return Forecast(row.origin, mean, np.minimum(by_level.min(axis=0), mean), np.maximum(by_level.max(axis=0), mean))
+        return Forecast(stored.origin, mean, mean, mean)
+    low, high = quantiles.min(axis=0), quantiles.max(axis=0)
+    return Forecast(stored.origin, mean, np.minimum(low, mean), np.maximum(high, mean))

@@ -12,7 +12,7 @@ and waiting for a better verdict gives the guarantee away.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from data.rollout import STEP, Judgement, PairLimits
@@ -86,7 +86,7 @@ def limit(judgement: Judgement, part: str) -> float:
 
 
 def compared(one: Phase, edge: float, steps: int) -> Split:
-    """The canary's requests over the edge some steps above, with the stable version's over the edge itself.
+    """The canary's requests over an edge so many steps of `STEP` above, or more, with the stable version's over the edge.
 
     If the canary takes at most `STEP**steps` times as long, in distribution, its requests are over the higher edge no
     more often than the stable version's are over the lower.
@@ -94,11 +94,22 @@ def compared(one: Phase, edge: float, steps: int) -> Split:
     Raises:
         ValueError: there is no such edge.
     """
-    grid = sorted(one.over)
-    above = grid.index(edge) + steps
-    if above >= len(grid):
-        raise ValueError(f"got {grid[-1]:g} s as the last edge, wanted {steps} steps of {STEP:g} above {edge:g} s")
-    return Split(one.over[grid[above]].canary, one.over[edge].stable)
+    above = counts.at_least(one.over, edge * STEP**steps)
+    if above is None:
+        raise ValueError(f"got {max(one.over):g} s as the last edge, wanted {steps} steps of {STEP:g} above {edge:g} s")
+    return Split(one.over[above].canary, one.over[edge].stable)
+
+
+def ruled_out(one: Phase, edge: float, steps: int) -> Split:
+    """The canary's requests over an edge so many steps above, or fewer, with the stable version's over the edge.
+
+    If the canary takes `STEP**steps` times as long or longer, its requests are over the higher edge no less often than
+    the stable version's are over the lower. Where the next edge is further away than that, both are the same edge, at
+    which a canary can be told from a slower one only if it is quicker than the stable version.
+    """
+    above = counts.at_most(one.over, edge * STEP**steps)
+    assert above is not None, "the edge itself is one"
+    return Split(one.over[above].canary, one.over[edge].stable)
 
 
 def _split(phases: Sequence[Phase], judgement: Judgement) -> Check:
@@ -154,11 +165,13 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
         text = f"{name}: no edges to compare latencies at, since the stable version had no traffic before the canary"
         return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text)
 
-    def events(edge: float, steps: int) -> list[Events]:
-        return [_events(one.weight, compared(one, edge, steps), judgement) for one in timed]
+    def events(pick: Callable[[Phase, float, int], Split], edge: float, steps: int) -> list[Events]:
+        return [_events(one.weight, pick(one, edge, steps), judgement) for one in timed]
 
-    harm = {edge: float(evidence.rate_above(events(edge, limits.tolerated_steps), 1.0)) for edge in edges}
-    harmless = {edge: _not_slower(events(edge, limits.excluded_steps), asked.canary, judgement) for edge in edges}
+    harm = {edge: float(evidence.rate_above(events(compared, edge, limits.tolerated_steps), 1.0)) for edge in edges}
+    harmless = {
+        edge: _not_slower(events(ruled_out, edge, limits.excluded_steps), asked.canary, judgement) for edge in edges
+    }
     scale = Scale(
         harm=float(evidence.mean(list(harm.values()))),
         harmless=min(harmless.values()),
@@ -169,12 +182,34 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
     )
     worst = max(edges, key=lambda edge: (harm[edge], edge))
     over = _total([compared(one, worst, limits.tolerated_steps) for one in timed])
-    further = f" over {_milliseconds(worst * STEP**limits.tolerated_steps)}"
-    text = _against(over, asked, further, f" over {_milliseconds(worst)}")
+    above = counts.at_least(timed[-1].over, worst * STEP**limits.tolerated_steps) if timed else None
+    text = _against(over, asked, f" over {_milliseconds(above or worst)}", f" over {_milliseconds(worst)}")
     numbers = _numbers(over, asked) | {"edge": worst}
     for edge in edges:
         numbers |= {f"log_harm over {edge:g} s": harm[edge], f"log_harmless over {edge:g} s": harmless[edge]}
-    return _check(name, text, scale, Sample(asked.canary, judgement.requests, "requests"), judgement, numbers)
+    sample = Sample(asked.canary, judgement.requests, "requests")
+    check = _check(name, text, scale, sample, judgement, numbers)
+    hint = _too_coarse(timed, edges, limits.excluded_steps)
+    if hint and sample.seen and check.outcome is Outcome.INCONCLUSIVE:
+        return check.model_copy(update={"text": f"{check.text}; {hint}"})
+    return check
+
+
+def _too_coarse(timed: Sequence[Phase], edges: Sequence[float], steps: int) -> str:
+    """What to do about edges that are so far apart that not even a canary like the stable version can pass."""
+    ratios = [
+        min(other for other in one.over if other > edge) / edge
+        for one in timed
+        for edge in edges
+        if counts.at_most(one.over, edge * STEP**steps) == edge
+    ]
+    if not ratios:
+        return ""
+    wanted = STEP ** math.ceil(math.log(max(ratios) / (1 + counts.ROUNDED)) / math.log(STEP))
+    return (
+        f"edges are up to {max(ratios):.3g} times apart: to rule harm out, set slowness.excluded to "
+        f"{math.ceil(wanted * 100) / 100:g} or more"
+    )
 
 
 def _not_slower(events: Sequence[Events], asked: int, judgement: Judgement) -> float:

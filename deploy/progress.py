@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from data.deployment import Step
 from data.rollout import Judgement
-from data.verdict import Verdict
+from data.verdict import Outcome, Verdict
 from deploy import counts, judge
 from deploy.counts import Pairs, Phase, Split
 from deploy.meter import Meter, Reading
@@ -45,7 +46,9 @@ class Progress:
         began: when that began, seconds since 1970.
         counted: phase by phase; a step has one, or two if the edges were chosen in it.
         edges: at which latencies are compared.
+        copied_until: when the first step began that copies no requests, seconds since 1970; infinite before.
         answers: pairs compared, or None while nothing is.
+        accuracy: pairs of forecasts compared with actual values, or None while there are none.
     """
 
     stable: str
@@ -55,12 +58,26 @@ class Progress:
     began: float = 0.0
     counted: list[Counted] = field(default_factory=list)
     edges: tuple[float, ...] = ()
+    copied_until: float = math.inf
     answers: Pairs | None = None
+    accuracy: Pairs | None = None
 
     @property
     def is_counting(self) -> bool:
         """Whether something is counted in the step that is under way."""
         return bool(self.counted) and self.counted[-1].step == self.step
+
+    def take(self, step: int, now: float, *, copies: bool) -> None:
+        """Begin a step.
+
+        Args:
+            step: of the plan, from 0.
+            now: seconds since 1970.
+            copies: whether requests are copied in it.
+        """
+        self.step, self.began = step, now
+        if not copies:
+            self.copied_until = min(self.copied_until, now)
 
     def sums(self, version: str) -> Counters:
         """What came to a version in the step that is under way."""
@@ -89,8 +106,16 @@ class Progress:
         return True
 
     def verdict(self, steps: tuple[Step, ...], judgement: Judgement) -> Verdict:
-        """On everything so far."""
-        return judge.judge(self.phases(steps), self.edges, judgement, answers=self.answers)
+        """On everything so far.
+
+        With fewer pairs than may pass, accuracy can fail a candidate and is not waited for: as many forecasts as that
+        may never come true while the rollout lasts.
+        """
+        found = judge.judge(self.phases(steps), self.edges, judgement, answers=self.answers, accuracy=self.accuracy)
+        few = self.accuracy is not None and sum(self.accuracy) < judgement.pairs
+        return Verdict.of(
+            [one for one in found.checks if not (few and one.name == "accuracy" and one.outcome is not Outcome.FAIL)]
+        )
 
     def phases(self, steps: tuple[Step, ...]) -> list[Phase]:
         """What the judge takes: what was chosen by a header is not split by chance, and stays out."""
@@ -100,7 +125,7 @@ class Progress:
             if weight is not None:
                 canary, stable = (one.meter.sums.get(name, Counters()) for name in (self.candidate, self.stable))
                 drawn = steps[one.step].mirror is None
-                found.append(replace(_phase(weight, canary, stable, timed=one.timed), drawn=drawn))
+                found.append(replace(phase(weight, canary, stable, timed=one.timed), drawn=drawn))
         return found
 
     def written(self) -> dict[str, Any]:
@@ -113,7 +138,9 @@ class Progress:
             "began": self.began,
             "counted": [{"step": one.step, "timed": one.timed, "meter": one.meter.written()} for one in self.counted],
             "edges": list(self.edges),
+            "copied_until": self.copied_until if math.isfinite(self.copied_until) else None,
             "answers": list(self.answers) if self.answers else None,
+            "accuracy": list(self.accuracy) if self.accuracy else None,
         }
 
     @classmethod
@@ -127,7 +154,9 @@ class Progress:
             written["began"],
             [Counted(one["step"], one["timed"], Meter.read(one["meter"])) for one in written["counted"]],
             tuple(written["edges"]),
+            math.inf if (ended := written.get("copied_until")) is None else ended,
             Pairs(*written["answers"]) if written["answers"] else None,
+            Pairs(*written["accuracy"]) if written.get("accuracy") else None,
         )
 
 
@@ -142,7 +171,8 @@ def _weight(step: Step) -> float | None:
     return step.weight
 
 
-def _phase(weight: float, canary: Counters, stable: Counters, *, timed: bool) -> Phase:
+def phase(weight: float, canary: Counters, stable: Counters, *, timed: bool) -> Phase:
+    """What both versions counted at a weight, as the judge takes it."""
     over_canary, over_stable = canary.over(), stable.over()
     edges = over_canary.keys() & over_stable.keys() if timed else set()
     return Phase(

@@ -6,6 +6,7 @@ command was killed goes on from where it was with `resume`.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -227,36 +228,38 @@ class Driver:
         progress = self._progress(rollout.id)
         begun = progress.step
         self.fleet.say(f"starting {rollout.candidate}")
-        for place in range(max(0, begun), len(plan.steps)):
-            if place > begun:
-                progress.step, progress.began = place, self.now()
-            ended = self._step(rollout, plan, progress)
-            if ended:
-                return ended
+        with self._compared(rollout, plan) as answers:
+            for place in range(max(0, begun), len(plan.steps)):
+                if place > begun:
+                    progress.take(place, self.now(), copies=plan.steps[place].mirror is not None)
+                ended = self._step(rollout, plan, progress, answers)
+                if ended:
+                    return ended
         reason = _short(progress.verdict(plan.steps, self.fleet.plan.judgement))
         return (PROMOTED if plan.end == "promote" else ENDED), reason
 
-    def _step(self, rollout: Rollout, plan: Plan, progress: Progress) -> tuple[str, str] | None:
+    def _step(
+        self, rollout: Rollout, plan: Plan, progress: Progress, answers: Answers | None
+    ) -> tuple[str, str] | None:
         """One step: nothing if it is over and the next may come, or how the rollout ends (or pauses) here."""
         step = plan.steps[progress.step]
         self._enter(rollout, plan, progress)
         if plan.end == "stay" and progress.step == len(plan.steps) - 1:
             return PAUSED, f"{step} as long as you like"
-        with self._compared(rollout, step) as answers:
-            while True:
-                self.sleep(LOOK_SECONDS)
-                verdict = self._look(rollout, plan, progress, answers)
-                wish = self._found(rollout.id).wish
-                if wish:
-                    self.fleet.journal.wish(rollout.id, "")
-                    return WISHES[wish], f"asked to {wish}"
-                if verdict.outcome in (Outcome.FAIL, Outcome.ERROR):  # what cannot be judged is not left with users
-                    return ROLLED_BACK, _short(verdict)
-                if self._is_over(plan, progress, verdict):
-                    return None
-                if self.now() - progress.began > durations.seconds(step.at_most):
-                    why = f"undecided after {step.at_most}: {_short(verdict)}"
-                    return (ROLLED_BACK if plan.undecided == "rollback" else PAUSED), why
+        while True:
+            self.sleep(LOOK_SECONDS)
+            verdict = self._look(rollout, plan, progress, answers)
+            wish = self._found(rollout.id).wish
+            if wish:
+                self.fleet.journal.wish(rollout.id, "")
+                return WISHES[wish], f"asked to {wish}"
+            if verdict.outcome in (Outcome.FAIL, Outcome.ERROR):  # what cannot be judged is not left with users
+                return ROLLED_BACK, _short(verdict)
+            if self._is_over(plan, progress, verdict):
+                return None
+            if self.now() - progress.began > durations.seconds(step.at_most):
+                why = f"undecided after {step.at_most}: {_short(verdict)}"
+                return (ROLLED_BACK if plan.undecided == "rollback" else PAUSED), why
 
     def _is_over(self, plan: Plan, progress: Progress, verdict: Verdict) -> bool:
         """Whether enough was seen for the next step; after the last one the verdict has to be a pass."""
@@ -279,7 +282,10 @@ class Driver:
         if progress.choose_edges(progress.sums(progress.stable), judgement):
             progress.count_from(reading)
         if answers:
-            progress.answers = answers.look()
+            # Once users get the candidate, a record that is away for a while is no reason to take it back.
+            with contextlib.suppress(*((RolloutError,) if step.mirror is None else ())):
+                progress.answers = answers.look(progress.copied_until)
+                progress.accuracy = answers.accuracy
         verdict = progress.verdict(plan.steps, judgement)
         sums = {name: progress.sums(name) for name in (progress.stable, progress.candidate)}
         shown = {
@@ -314,10 +320,13 @@ class Driver:
             progress.count_from(self._reading(step, progress))
 
     @contextmanager
-    def _compared(self, rollout: Rollout, step: Step) -> Iterator[Answers | None]:
-        """What compares answers while requests are copied, if there is a record of them."""
+    def _compared(self, rollout: Rollout, plan: Plan) -> Iterator[Answers | None]:
+        """What compares answers if requests are copied and there is a record of them.
+
+        It is there to the end, since actual values come later than answers.
+        """
         url = self.fleet.record_url()
-        if step.mirror is None or url is None:
+        if url is None or not any(step.mirror for step in plan.steps):
             yield None
             return
         assert rollout.stable is not None, "there is a version before it"

@@ -10,11 +10,9 @@ from pathlib import Path
 
 from data import command, configuration
 from data.params import PARAMS, Params
-from data.verdict import Outcome
 from loadtests import signals
 
 OUT = Path("out/loadtest")
-CODES = {Outcome.PASS: 0, Outcome.FAIL: 7, Outcome.INCONCLUSIVE: 8, Outcome.ERROR: 9}
 EXIT_CODES = (
     "Exit codes: 0 pass, 7 fail, 8 inconclusive, 9 it could not be run or its numbers cannot be trusted, 2 usage."
 )
@@ -37,7 +35,7 @@ def gate(config: Params, asked: argparse.Namespace) -> int:
     command.say(f"report: {asked.out / report.PAGE}")
     if asked.log:
         command.say(f"logged to MLflow: run {tracked.log(found, config.promote.experiment, asked.out)}")
-    return CODES[found.verdict.outcome]
+    return found.verdict.outcome.exit_code
 
 
 def knee(config: Params, asked: argparse.Namespace) -> int:
@@ -60,7 +58,7 @@ def history(config: Params, asked: argparse.Namespace) -> int:
     report.write(found, asked.out)
     print(report.text(found), flush=True)
     command.say(f"report: {asked.out / report.PAGE}")
-    return CODES[found.verdict.outcome] if asked.strict else 0
+    return found.verdict.outcome.exit_code if asked.strict else 0
 
 
 def proof(_: Params, asked: argparse.Namespace) -> int:

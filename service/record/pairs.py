@@ -55,8 +55,8 @@ def pairs(url: str, since: np.datetime64, until: np.datetime64, model_version: s
             with engine.begin() as connection:
                 check_version(connection, address.shown)
                 forecasts, after = _forecasts(connection, _chunk(after, window, model_version))
-                actuals = _actuals(connection, forecasts, window)
-            yield from join(forecasts, actuals, window)
+                known = actuals(connection, forecasts, window)
+            yield from join(forecasts, known, window)
     except SQLAlchemyError as err:
         reason = address.explain(err)
         raise RecordUnavailableError(f"record {address.shown} cannot be read: {reason}: {fix(reason)}") from err
@@ -85,7 +85,7 @@ def _forecasts(connection: Connection, chunk: Select[Any]) -> tuple[list[StoredF
     numbers, place = 0, None
     with connection.execution_options(yield_per=_FETCH_FORECASTS).execute(chunk) as found:
         for row in found:
-            forecasts.append(_decode(row))
+            forecasts.append(decode(row))
             numbers += forecasts[-1].mean.size + forecasts[-1].quantiles.size
             place = (row.last_time, row.id)
             if numbers >= CHUNK_NUMBERS or len(forecasts) == CHUNK_FORECASTS:
@@ -93,7 +93,8 @@ def _forecasts(connection: Connection, chunk: Select[Any]) -> tuple[list[StoredF
     return forecasts, None
 
 
-def _decode(row: Row[Any]) -> StoredForecast:
+def decode(row: Row[Any]) -> StoredForecast:
+    """A row of `FORECASTS`."""
     mean, levels, quantiles = (np.frombuffer(blob, dtype="<f8") for blob in (row.mean, row.levels, row.quantiles))
     return StoredForecast(
         series=row.series,
@@ -107,7 +108,7 @@ def _decode(row: Row[Any]) -> StoredForecast:
     )
 
 
-def _actuals(connection: Connection, forecasts: Sequence[StoredForecast], window: tuple[int, int]) -> StoredActuals:
+def actuals(connection: Connection, forecasts: Sequence[StoredForecast], window: tuple[int, int]) -> StoredActuals:
     """The actual values at the times of some forecasts."""
     parts: list[StoredActuals] = []
     if forecasts:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from data.errors import ConfigError
 from data.rollout import ErrorLimits, Judgement, PairLimits, Parts, SlownessLimits
 
 
@@ -64,3 +65,24 @@ def test_what_is_refused(given: dict[str, Any], text: str) -> None:
 
 def test_parts_may_leave_some_of_alpha_unused() -> None:
     assert Parts(split=0.01, errors=0.5, slowness=0.2, answers=0.1, accuracy=0.05).errors == 0.5
+
+
+def test_what_is_not_given_stays_as_it_was() -> None:
+    here = Judgement(alpha=0.05, slowness=SlownessLimits(tolerated=3.0, excluded=10.0))
+    by = Judgement.model_validate(
+        {"pairs": 7, "slowness": {"excluded": 12.0}, "answers": {"tolerated": 0.2, "excluded": 0.4}}
+    )
+    both = here.changed(by)
+    assert both.slowness == SlownessLimits(tolerated=3.0, excluded=12.0)
+    assert both.answers == PairLimits(tolerated=0.2, excluded=0.4)
+    assert (both.alpha, both.beta, both.pairs) == (0.05, 0.05, 7)
+    assert here.changed(Judgement()) == here
+
+
+def test_what_does_not_go_together_is_refused() -> None:
+    here = Judgement(slowness=SlownessLimits(tolerated=3.0, excluded=10.0))
+    with pytest.raises(ConfigError) as err:
+        here.changed(Judgement.model_validate({"slowness": {"excluded": 2.0}}))
+    assert err.value.message.startswith(
+        "judgement, with what deploy.judgement says: slowness: got excluded 2 with tolerated 3, wanted 3.452 or more"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import insert
 
+from deploy.accuracy import Accuracy
 from deploy.answers import Answers, Forecast, differ
 from deploy.counts import Pairs
 from deploy.faults import RolloutError
 from service.record.address import Address
 from service.record.engine import open_engine
-from service.record.tables import FORECASTS, create
+from service.record.join import StoredForecast
+from service.record.tables import ACTUALS, FORECASTS, create
 
 MEAN = np.linspace(10.0, 12.0, 24)
 STABLE = Forecast(0, MEAN, MEAN - 2, MEAN + 2)
@@ -66,7 +69,9 @@ def record(tmp_path: Path) -> Iterator[str]:
     engine.dispose()
 
 
-def put(url: str, request: str, bento: str, series: str = "s", *, add: float = 0.0, at: float = 100.0) -> None:
+def put(
+    url: str, request: str, bento: str, series: str = "s", *, add: float = 0.0, at: float = 100.0, origin: int = 0
+) -> None:
     engine = open_engine(Address.parse(url))
     with engine.begin() as connection:
         connection.execute(
@@ -77,10 +82,10 @@ def put(url: str, request: str, bento: str, series: str = "s", *, add: float = 0
                 model_name="m",
                 model_version="1",
                 bento=bento,
-                origin=0,
+                origin=origin,
                 step_seconds=3600,
                 horizon=24,
-                last_time=0,
+                last_time=origin + 24 * 3600,
                 mean=(MEAN + add).tobytes(),
                 levels=np.array([0.1, 0.9]).tobytes(),
                 quantiles=np.concatenate([MEAN - 2, MEAN + 2]).tobytes(),
@@ -122,3 +127,117 @@ def test_a_record_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RolloutError, match=r"cannot be read \(.*no such table.*\): without it the answers of both"):
         answers.look()
     answers.close()
+
+
+def actual(url: str, step: int, value: float | None, series: str = "s", origin: int = 0) -> None:
+    engine = open_engine(Address.parse(url))
+    with engine.begin() as connection:
+        connection.execute(
+            insert(ACTUALS).values(series=series, time=origin + step * 3600, value=value, received_at=0.0)
+        )
+    engine.dispose()
+
+
+def both(url: str, request: str, series: str = "s", origin: int = 0, *, off: float = 0.0) -> None:
+    """Answers of both versions; the candidate's is so much higher."""
+    put(url, request, "b:one", series, origin=origin)
+    put(url, request, "b:two", series, origin=origin, add=off)
+
+
+@pytest.fixture
+def answers(record: str) -> Iterator[Answers]:
+    made = Answers(record, "b:one", "b:two", since=0.0, pause=0)
+    yield made
+    made.close()
+
+
+def test_without_actual_values_there_is_no_accuracy(record: str, answers: Answers) -> None:
+    both(record, "r1", off=1.0)
+    actual(record, 3, None)
+    actual(record, 3, 5.0, series="another")
+    actual(record, 25, 5.0)
+    assert accuracy(answers) is None
+
+
+def accuracy(answers: Answers) -> Pairs | None:
+    answers.look()
+    return answers.accuracy
+
+
+def test_actual_values_that_come_later_are_seen(record: str, answers: Answers) -> None:
+    both(record, "r1", off=1.0)
+    both(record, "r2", series="t", off=1.0)
+    assert accuracy(answers) is None
+    actual(record, 1, MEAN[0] + 0.1)  # the stable version is nearer
+    assert accuracy(answers) == Pairs(1, 0)
+    actual(record, 1, MEAN[0] + 0.9, series="t")
+    assert accuracy(answers) == Pairs(1, 1)
+
+
+def test_errors_are_summed_over_steps_with_a_value(record: str, answers: Answers) -> None:
+    both(record, "r1", off=1.0)
+    for step, above in ((1, 0.2), (5, 0.9), (24, 0.9)):  # further off in one, nearer in two
+        actual(record, step, MEAN[step - 1] + above)
+    assert accuracy(answers) == Pairs(0, 1)
+
+
+def test_a_pair_is_counted_once(record: str, answers: Answers) -> None:
+    """However often it is asked for, and whatever comes true later."""
+    for request in ("r1", "r2"):
+        both(record, request, off=1.0)
+    actual(record, 1, MEAN[0])
+    answers.look()
+    both(record, "r3", off=1.0)
+    actual(record, 2, MEAN[1] + 50)
+    assert accuracy(answers) == Pairs(1, 0)
+    both(record, "r4", origin=3600, off=1.0)
+    assert accuracy(answers) == Pairs(1, 1)  # step 1 of it is that value
+
+
+def test_ties_count_half(record: str, answers: Answers) -> None:
+    for number in range(5):
+        both(record, f"r{number}", series=f"s{number}")
+        actual(record, 1, 3.0, series=f"s{number}")
+    assert accuracy(answers) == Pairs(2, 3)
+
+
+def test_a_forecast_that_is_no_number_is_the_worse_one(record: str, answers: Answers) -> None:
+    both(record, "r1", off=float("nan"))
+    actual(record, 1, 3.0)
+    assert accuracy(answers) == Pairs(1, 0)
+
+
+def test_what_users_are_answered_after_the_copies_is_no_pair(record: str, answers: Answers) -> None:
+    both(record, "r1", off=1.0)
+    answers.look()
+    for bento in ("b:one", "b:two"):
+        put(record, "chosen by a client", bento, "t", at=300.0)
+    actual(record, 1, MEAN[0])
+    actual(record, 1, MEAN[0], series="t")
+    assert answers.look(until=200.0) == Pairs(0, 1)
+    assert answers.accuracy == Pairs(1, 0)
+
+
+def test_what_waits_is_bounded(record: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.answers.MOST_WAITING", 3)
+    answers = Answers(record, "b:one", "b:two", since=0.0, pause=0)
+    for number in range(5):
+        put(record, f"r{number}", "b:one")
+    answers.look()
+    for number in range(5):
+        put(record, f"r{number}", "b:two")
+    assert answers.look() == Pairs(0, 3)
+    answers.close()
+
+
+def test_the_oldest_that_wait_for_actual_values_are_forgotten(record: str) -> None:
+    compared = Accuracy(most=2)
+    for origin in (0, 1, 2):
+        stored = StoredForecast("s", "1", 0.0, origin * 86_400, 3_600, MEAN, np.empty(0), np.empty((0, 24)))
+        compared.add(stored, dataclasses.replace(stored, mean=MEAN + 1))
+        actual(record, 1, MEAN[0], origin=origin * 86_400)
+    engine = open_engine(Address.parse(record))
+    with engine.begin() as connection:
+        compared.look(connection)
+    engine.dispose()
+    assert compared.pairs == Pairs(2, 0)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.counts import Pairs, Phase, Split, check, check_pairs, edges
+from deploy.counts import Pairs, Phase, Split, at_least, at_most, check, check_pairs, edges
 from tests.deploy.counted import EDGES, GRID, over, phase
 
 ONE = phase(1_000, 0.1)
@@ -92,8 +92,12 @@ def changed(what: str, canary: Any = None, stable: Any = None) -> Phase:
             "phase 2: got 9 requests over 0.452593 s of the stable version, wanted a whole number, 0 to 0",
         ),
         (
-            replace(ONE, over={0.1: Split(0, 0), 0.2: Split(0, 0)}),
-            "phase 2: got edges of 0.1 s and 0.2 s, wanted each 1.1 times the one before",
+            replace(ONE, over={-0.1: Split(0, 0), 0.2: Split(0, 0)}),
+            "phase 2: got an edge of -0.1 s, wanted one above 0",
+        ),
+        (
+            replace(ONE, over={0.1: Split(0, 0), math.inf: Split(0, 0)}),
+            "phase 2: got an edge of inf s, wanted one above 0",
         ),
         (
             replace(ONE, over={edge: ONE.over[edge] for edge in GRID[:20]}),
@@ -114,9 +118,20 @@ def test_impossible_pairs_are_refused(count: Any) -> None:
 
 
 def test_edges_may_be_rounded_a_little() -> None:
-    rounded = {float(f"{edge:.3g}"): 5 for edge in GRID}
-    assert any(high / low != 1.1 for low, high in itertools.pairwise(sorted(rounded)))
-    edges(rounded, 5)
+    rounded = [float(f"{edge:.3g}") for edge in GRID]
+    assert any(high / low != 1.1 for low, high in itertools.pairwise(rounded))
+    for place, edge in enumerate(rounded[:-3]):
+        for steps in range(4):
+            assert at_least(rounded, edge * 1.1**steps) == rounded[place + steps]
+            assert at_most(rounded, edge * 1.1**steps) == rounded[place + steps]
+
+
+def test_edges_of_any_grid_leave_room_too() -> None:
+    coarse = {0.01: 500, 0.025: 250, 0.05: 100, 0.1: 10, 0.12: 5}
+    assert edges(coarse, 1_000) == (0.01, 0.025, 0.05)  # 0.1 has nothing 1.33 times as far
+    assert edges(coarse, 1_000, room=1) == (0.01, 0.025, 0.05, 0.1)
+    assert at_least(coarse, 0.3) is None
+    assert at_most(coarse, 0.003) is None
 
 
 @pytest.mark.parametrize(
@@ -128,7 +143,7 @@ def test_edges_may_be_rounded_a_little() -> None:
             "before the canary: got 5 requests over 1 s of the stable version, wanted a whole number, 0 to 4",
         ),
         ({1.0: math.nan}, 4, "before the canary: got nan requests over 1 s of the stable version"),
-        ({1.0: 5, 1.5: 3}, 9, "before the canary: got edges of 1 s and 1.5 s, wanted each 1.1 times the one before"),
+        ({0.0: 5, 1.5: 3}, 9, "before the canary: got an edge of 0 s, wanted one above 0"),
     ],
 )
 def test_impossible_counts_give_no_edges(stable: Any, requests: int, text: str) -> None:

@@ -6,17 +6,18 @@ import dataclasses
 import math
 import re
 from dataclasses import replace
+from statistics import NormalDist
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.rollout import ErrorLimits, Judgement
+from data.rollout import ErrorLimits, Judgement, SlownessLimits
 from data.verdict import Check, Outcome, Verdict
 from deploy import evidence
 from deploy.counts import Pairs, Phase, Split
 from deploy.evidence import Events
-from deploy.judge import judge, limit
+from deploy.judge import compared, judge, limit, ruled_out
 from tests.deploy.counted import EDGES, phase
 
 USUAL = Judgement()
@@ -230,6 +231,72 @@ def test_slowness_is_the_mean_over_edges_of_products_over_phases() -> None:
         products.append(math.exp(float(evidence.rate_above(seen, 1.0))))
     told = check_of("slowness", verdict(*phases)).numbers["log_harm"]
     assert told == pytest.approx(math.log(sum(products) / len(products)))
+
+
+#: Edges of the service's own histogram.
+COARSE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+
+
+def coarse(requests: int, slower: float = 1.0, median: float = 0.012) -> Phase:
+    """Half of the requests to each, with lognormal latencies counted at edges that are far apart."""
+    asked = requests // 2
+
+    def over(edge: float, median: float) -> int:
+        return round(asked * (1 - NormalDist().cdf(math.log(edge / median) / 0.6)))
+
+    splits = {edge: Split(over(edge, median * slower), over(edge, median)) for edge in COARSE}
+    return Phase(0.5, Split(asked, asked), Split(0, 0), splits)
+
+
+def slowness_at_coarse_edges(slower: float, excluded: float) -> Check:
+    limits = SlownessLimits(excluded=excluded)
+    return check_of("slowness", judge([coarse(20_000, slower)], (0.01, 0.025), Judgement(slowness=limits)))
+
+
+@pytest.mark.parametrize(
+    ("slower", "excluded", "outcome"),
+    [
+        (1.0, 2.6, Outcome.PASS),
+        (1.97, 2.6, Outcome.INCONCLUSIVE),
+        (3.5, 2.6, Outcome.FAIL),
+        (1.0, 1.35, Outcome.INCONCLUSIVE),
+        (0.8, 1.35, Outcome.PASS),  # quicker at the very same edge
+    ],
+)
+def test_edges_that_are_far_apart(slower: float, excluded: float, outcome: Outcome) -> None:
+    assert slowness_at_coarse_edges(slower, excluded).outcome is outcome
+
+
+def test_edges_that_are_too_far_apart_say_so() -> None:
+    check = slowness_at_coarse_edges(1.0, 1.35)
+    assert check.text.endswith(
+        "; edges are up to 2.5 times apart: to rule harm out, set slowness.excluded to 2.6 or more"
+    )
+    assert "apart" not in slowness_at_coarse_edges(1.97, 2.6).text
+
+
+@given(
+    st.lists(st.floats(1e-3, 10), min_size=2, max_size=12, unique=True),
+    st.floats(1.0, 6.0),
+    st.integers(1, 12),
+    st.data(),
+)
+def test_any_grid_is_sound(edges: list[float], slower: float, steps: int, data: st.DataObject) -> None:
+    """A canary within what is tolerated is over its edge no more often, one at what is excluded no less often."""
+    edge = data.draw(st.sampled_from(edges))
+    rate = {
+        at: math.exp(-at) for at in edges
+    }  # exponential latencies: over t with exp(-t), over t with exp(-t / slower)
+    own = {at: math.exp(-at / slower) for at in edges}
+    over = {at: Split(round(1e9 * own[at]), round(1e9 * rate[at])) for at in edges}
+    one = Phase(0.5, Split(10**9, 10**9), Split(0, 0), over)
+    rounded = 1.02  # edges may be rounded by a hundredth
+    if slower * rounded <= 1.1**steps and max(edges) >= edge * 1.1**steps:
+        canary, stable = compared(one, edge, steps)
+        assert canary <= stable + 1
+    if slower >= 1.1**steps * rounded:
+        canary, stable = ruled_out(one, edge, steps)
+        assert canary >= stable - 1
 
 
 def test_a_tail_alone_keeps_a_canary_from_passing() -> None:
