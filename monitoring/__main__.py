@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from data import command, configuration
+from data import command, configuration, durations
+from data.errors import ConfigError
 from data.params import PARAMS, Params
 from data.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from monitoring.context import Context
+    from monitoring.exporter import Server
 
 #: By the worst verdict.
 CODES = {Outcome.PASS: 0, Outcome.FAIL: 7, Outcome.INCONCLUSIVE: 8, Outcome.ERROR: 10}
@@ -20,22 +28,57 @@ EXIT_CODES = "Exit codes: 0 all pass, 7 one fails, 8 one is inconclusive, 10 one
 
 def check(config: Params, asked: argparse.Namespace) -> int:
     """Run the seven monitoring tests once, and say what each found."""
-    from deploy import settings
-    from deploy.place import Place
     from monitoring import suite
-    from monitoring.context import Context
-    from monitoring.prometheus import Prometheus
 
-    now = time.time()
-    metrics = Prometheus(asked.prometheus or config.monitoring.prometheus, now)
-    kept = Place.of(os.environ).environment
-    record = asked.record or (settings.record_url(json.loads(kept.read_text("utf-8"))) if kept.exists() else None)
-    verdicts = suite.run(Context(config, now, metrics, record), asked.tests or suite.TESTS)
+    verdicts = suite.run(_context(config, asked), asked.tests or suite.TESTS)
     if asked.json:
         print(json.dumps({name: verdict.model_dump(mode="json") for name, verdict in verdicts.items()}, indent=2))
     else:
         print(table(verdicts))
     return CODES[Verdict.of([one for verdict in verdicts.values() for one in verdict.checks]).outcome]
+
+
+def serve(config: Params, asked: argparse.Namespace) -> int:
+    """Run the seven tests every `monitoring.every`, and tell Prometheus what they find (/metrics) and programs (/verdicts)."""
+    from deploy.place import Place
+    from monitoring import suite
+    from monitoring.exporter import Exporter, Server
+    from monitoring.rollouts import Rollouts
+
+    def run(name: str) -> Verdict:
+        return suite.run(_context(config, asked), [name])[name]
+
+    exporter = Exporter(list(suite.TESTS), run, durations.seconds(config.monitoring.every))
+    rollouts = Rollouts(Place.of(os.environ))
+    with _listening(Server, (asked.host, asked.port), exporter, rollouts) as server:
+        exporter.start()
+        rollouts.start()
+        command.say(f"the seven tests on http://{asked.host}:{server.server_address[1]}/verdicts (Ctrl-C ends it)")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return 0
+
+
+def _listening(server: type[Server], address: tuple[str, int], *about: Any) -> Server:
+    try:
+        return server(address, *about)
+    except OSError as err:
+        raise ConfigError(
+            f"cannot listen on {address[0]}:{address[1]}: {err.strerror or err}: give another --port (0: any free one)"
+        ) from err
+
+
+def _context(config: Params, asked: argparse.Namespace) -> Context:
+    """What is looked at now: the record is the deployment's, unless it is said."""
+    from deploy import settings
+    from deploy.place import Place
+    from monitoring.context import Context
+    from monitoring.prometheus import Prometheus
+
+    now = time.time()
+    kept = Place.of(os.environ).environment
+    record = asked.record or (settings.record_url(json.loads(kept.read_text("utf-8"))) if kept.exists() else None)
+    return Context(config, now, Prometheus(asked.prometheus or config.monitoring.prometheus, now), record)
 
 
 def table(verdicts: dict[str, Verdict]) -> str:
@@ -54,16 +97,18 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--params", type=Path, default=PARAMS, help="configuration (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    runs = {"check": check}
-    made = {
-        name: commands.add_parser(name, help=run.__doc__, description=run.__doc__, epilog=EXIT_CODES)
-        for name, run in runs.items()
-    }
+    runs = {"check": check, "serve": serve}
+    made = {name: commands.add_parser(name, help=run.__doc__, description=run.__doc__) for name, run in runs.items()}
+    made["check"].epilog = EXIT_CODES
     made["check"].add_argument("tests", nargs="*", metavar="TEST", help="which (default: all seven)")
     made["check"].add_argument("--json", action="store_true", help="for programs")
-    made["check"].add_argument("--prometheus", help="its address (default: monitoring.prometheus of params.yaml)")
-    made["check"].add_argument("--record", help="URL of the record (default: the deployment's)")
+    for one in (made["check"], made["serve"]):
+        one.add_argument("--prometheus", help="its address (default: monitoring.prometheus of params.yaml)")
+        one.add_argument("--record", help="URL of the record (default: the deployment's)")
+    made["serve"].add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
+    made["serve"].add_argument("--port", type=int, default=9108, help="to listen on (default: %(default)s)")
     asked = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))
 
 
