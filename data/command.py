@@ -33,8 +33,8 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person what is going on; standard output is left to results."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell a person what is going on, a whole line at once; standard output is left to results."""
+    print(f"{text}\n", end="", file=sys.stderr, flush=True)
 
 
 def _end(message: str, code: int) -> None:

@@ -90,6 +90,8 @@ class Monitoring(Section):
 
     #: Address of the Prometheus that pulls from the service.
     prometheus: str = Field(default="http://127.0.0.1:9090", pattern=r"^https?://")
+    #: From one run of a test to the next (`python -m monitoring serve`).
+    every: Duration = "5min"
     dependencies: Dependencies = Dependencies()
     invariants: Invariants = Invariants()
     skew: Skew = Skew()

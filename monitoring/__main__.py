@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from data import command, configuration
+from data import command, configuration, durations
 from data.errors import ConfigError, NotFoundError
 from data.params import PARAMS, Params
 from data.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from monitoring.context import Context
+    from monitoring.exporter import Server
     from monitoring.ledger import Ledger
     from monitoring.loop import Loop
 
@@ -41,7 +44,38 @@ def check(config: Params, asked: argparse.Namespace) -> int:
     return CODES[Verdict.of([one for verdict in verdicts.values() for one in verdict.checks]).outcome]
 
 
+def serve(config: Params, asked: argparse.Namespace) -> int:
+    """Run the seven tests every `monitoring.every`, and tell Prometheus what they find (/metrics) and programs (/verdicts)."""
+    from deploy.place import Place
+    from monitoring import suite
+    from monitoring.exporter import Exporter, Server
+    from monitoring.rollouts import Rollouts
+
+    def run(name: str) -> Verdict:
+        return suite.run(_context(config, asked), [name])[name]
+
+    exporter = Exporter(list(suite.TESTS), run, durations.seconds(config.monitoring.every))
+    rollouts = Rollouts(Place.of(os.environ))
+    with _listening(Server, (asked.host, asked.port), exporter, rollouts) as server:
+        exporter.start()
+        rollouts.start()
+        command.say(f"the seven tests on http://{asked.host}:{server.server_address[1]}/verdicts (Ctrl-C ends it)")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return 0
+
+
+def _listening(server: type[Server], address: tuple[str, int], *about: Any) -> Server:
+    try:
+        return server(address, *about)
+    except OSError as err:
+        raise ConfigError(
+            f"cannot listen on {address[0]}:{address[1]}: {err.strerror or err}: give another --port (0: any free one)"
+        ) from err
+
+
 def _context(config: Params, asked: argparse.Namespace) -> Context:
+    """What is looked at now: the record is the deployment's, unless it is said."""
     from deploy import settings
     from deploy.place import Place
     from monitoring.context import Context
@@ -55,7 +89,6 @@ def _context(config: Params, asked: argparse.Namespace) -> Context:
 
 def loop(config: Params, asked: argparse.Namespace) -> int:
     """Run the tests again and again, and make a model anew when one of them asks for it."""
-    from data import durations
     from deploy.place import Place
     from monitoring import suite
     from monitoring.context import trained_until
@@ -150,6 +183,7 @@ def main(argv: list[str]) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     runs: dict[str, Callable[[Params, argparse.Namespace], int]] = {
         "check": check,
+        "serve": serve,
         "loop": loop,
         "history": history,
         "simulate": simulate,
@@ -161,7 +195,7 @@ def main(argv: list[str]) -> None:
     ):
         runs[wish] = _wishing(wish)
         commands.add_parser(wish, help=text, description=text)
-    for name in ("check", "loop"):
+    for name in ("check", "serve", "loop"):
         made[name].add_argument("--prometheus", help="its address (default: monitoring.prometheus of params.yaml)")
         made[name].add_argument("--record", help="URL of the record (default: the deployment's)")
     made["check"].epilog = EXIT_CODES
@@ -173,7 +207,10 @@ def main(argv: list[str]) -> None:
         "--keep", type=Path, metavar="DIR", help="where the first model stays for the next time"
     )
     made["loop"].add_argument("--once", action="store_true", help="one turn; exit codes: 0 well, 7 stopped, 8 waits")
+    made["serve"].add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
+    made["serve"].add_argument("--port", type=int, default=9108, help="to listen on (default: %(default)s)")
     asked = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))
 
 

@@ -48,10 +48,13 @@ class Metrics(Protocol):
     """
 
     def last(self, name: str, where: Labels = ANY) -> list[Sample]:
-        """The newest value of each series, if it is younger than five minutes."""
+        """The newest value of each series that is on its instance's page still, if it is younger than five minutes."""
 
     def increase(self, name: str, seconds: float, where: Labels = ANY) -> list[Sample]:
-        """How much each counter rose, restarts of its process taken into account.
+        """How much each counter rose, restarts of its process taken into account; a fraction (see `pages._rise`).
+
+        A series with one value in that time has no rise. One that is new had none before its first value, so whoever
+        counts rare things wants them on the page from the start, at 0.
 
         Args:
             name: of the counters (as on the page, with `_total`).

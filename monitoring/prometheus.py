@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +34,7 @@ class Prometheus:
 
     def increase(self, name: str, seconds: float, where: Labels = ANY) -> list[Sample]:
         """See `monitoring.metrics.Metrics`."""
-        return self.query(f"increase({name}{_selector(where)}[{math.ceil(seconds)}s])")
+        return self.query(f"increase({name}{_selector(where)}[{round(seconds * 1e3)}ms])")
 
     def over(self, name: str, seconds: float, step: float, where: Labels = ANY) -> list[tuple[Labels, Points]]:
         """See `monitoring.metrics.Metrics`."""
@@ -60,23 +59,37 @@ class Prometheus:
         shown = address.mask(self.url)
         try:
             answer = requests.post(f"{self.url.rstrip('/')}/api/v1/{kind}", data=asked, timeout=TIMEOUT_SECONDS)
-            told = answer.json()
-        except (requests.RequestException, json.JSONDecodeError) as err:
+        except requests.RequestException as err:
             raise MetricsError(
                 f"Prometheus does not answer at {shown} ({type(err).__name__}): start it (`make monitoring`), or set "
                 "monitoring.prometheus in params.yaml to one that runs"
             ) from err
-        if told.get("status") != "success":
+        told = _json(answer)
+        if not isinstance(told, dict) or told.get("status") not in ("success", "error"):
             raise MetricsError(
-                f"Prometheus at {shown} refuses {asked['query']!r}: {told.get('error', answer.status_code)}"
+                f"what answers at {shown} is no Prometheus (HTTP status {answer.status_code}): set monitoring.prometheus in "
+                "params.yaml to the address of one"
+            )
+        if told["status"] == "error":
+            raise MetricsError(
+                f"Prometheus at {shown} refuses {asked['query']!r}: {told.get('error', 'without a reason')}"
             )
         found: list[dict[str, Any]] = told["data"]["result"]
         return found
 
 
+def _json(answer: requests.Response) -> Any:
+    """What an answer says, None if that is no JSON."""
+    try:
+        return answer.json()
+    except requests.JSONDecodeError:
+        return None
+
+
 def _selector(where: Labels) -> str:
-    """`{name="value"}`; values are written as Go writes strings, which is as JSON does."""
-    return "{" + ",".join(f"{name}={json.dumps(value)}" for name, value in sorted(where.items())) + "}" if where else ""
+    """`{name="value"}`; values are written as Go writes strings: as JSON does, but for letters beyond 16 bits."""
+    pairs = (f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in sorted(where.items()))
+    return "{" + ",".join(pairs) + "}" if where else ""
 
 
 def _labels(metric: dict[str, str]) -> Labels:

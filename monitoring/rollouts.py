@@ -1,0 +1,84 @@
+"""What the deployment's journal says of rollouts, for Prometheus."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from data import command
+from data.errors import BentocastError
+from deploy import journals
+from deploy.fleet import Traffic
+from deploy.journal import Journal, Rollout
+from deploy.place import Place
+from deploy.router.routing import WHOLE
+
+LOOK_SECONDS = 10.0
+
+
+class Rollouts(Collector):
+    """The rollout that is under way, and where requests go, as they were a moment ago: a database may be slow.
+
+    Args:
+        place: the deployment; there may be none yet.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._journal: Journal | None = None
+        self._seen: tuple[Rollout | None, Traffic | None] = (None, None)
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """Look every now and then."""
+        threading.Thread(target=self._repeat, name="rollouts", daemon=True).start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._over.set()
+
+    def look(self) -> None:
+        """Read the journal, if there is one.
+
+        Raises:
+            RolloutError: it cannot be read.
+        """
+        if self._journal is None:
+            if not self._place.journal.exists() and not os.environ.get(journals.URL):
+                return
+            self._journal = journals.of(self._place)
+        state = self._journal.state()
+        self._seen = (self._journal.under_way(), Traffic.read(state) if state else None)
+
+    def collect(self) -> Iterator[Metric]:
+        """What was seen, for Prometheus."""
+        rollout, traffic = self._seen
+        under_way = GaugeMetricFamily(
+            "rollout_under_way",
+            "1 for the rollout that has not ended",
+            labels=("strategy", "stable", "candidate", "state"),
+        )
+        began = GaugeMetricFamily("rollout_began_timestamp_seconds", "When that began")
+        if rollout:
+            under_way.add_metric((rollout.strategy, rollout.stable or "", rollout.candidate, rollout.state), 1)
+            began.add_metric((), rollout.began)
+        weights = GaugeMetricFamily(
+            "rollout_weight_ratio", "Share of users' requests that a version should answer", labels=("service_version",)
+        )
+        for version, weight in traffic.weights.items() if traffic else ():
+            weights.add_metric((version,), weight / WHOLE)
+        yield from (under_way, began, weights)
+
+    def _repeat(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.look()
+            except BentocastError as err:
+                self._seen = (None, None)
+                command.say(err.message)
+            self._over.wait(LOOK_SECONDS)
