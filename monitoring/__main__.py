@@ -158,7 +158,7 @@ def simulate(config: Params, asked: argparse.Namespace) -> int:
     """Play months through the real service in minutes: quiet ones, and one fault after another; a table of what was seen."""
     from monitoring.simulation import proof
 
-    names = asked.names or [proof.QUIET, *proof.FAULTS]
+    names = asked.names or proof.NAMES
     proof.check(names)
     results = proof.run(config, asked.params, names, asked.months, command.say, asked.keep)
     print(proof.table(results))

@@ -26,6 +26,7 @@ FIRST, BEGIN = "2023-01-01", "2024-07-01"
 #: Days that all goes well before a fault.
 QUIET_DAYS = 15
 QUIET = "quiet"
+NAMES = (QUIET, *FAULTS)
 #: Days after the loop has healed a fault, over which forecasts are compared.
 AFTER_DAYS = 14
 
@@ -106,7 +107,7 @@ def _changes(file: Path) -> dict[str, Any]:
     from loadtests.ports import free_ports
 
     port, admin = free_ports(), free_ports()
-    own = yaml.safe_load(file.read_text(encoding="utf-8"))
+    own: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     return own | {
         "ingest": {"source": "parquet", "path": TABLE},
         "promote": {"champion": "rollout"},
@@ -201,6 +202,6 @@ def check(names: Collection[str]) -> None:
     Raises:
         LoopError: one is not.
     """
-    unknown = [name for name in names if name not in (*FAULTS, QUIET)]
+    unknown = [name for name in names if name not in NAMES]
     if unknown:
-        raise LoopError(f"got {unknown[0]!r}, wanted one of {', '.join((QUIET, *FAULTS))}")
+        raise LoopError(f"got {unknown[0]!r}, wanted one of {', '.join(NAMES)}")
