@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from data.verdict import Outcome, Verdict
 if TYPE_CHECKING:
     from monitoring.context import Context
     from monitoring.exporter import Server
-    from monitoring.ledger import Ledger
+    from monitoring.ledger import Ledger, Retraining
     from monitoring.loop import Loop
 
 #: By the worst verdict.
@@ -89,30 +89,42 @@ def _context(config: Params, asked: argparse.Namespace) -> Context:
 
 def loop(config: Params, asked: argparse.Namespace) -> int:
     """Run the tests again and again, and make a model anew when one of them asks for it."""
-    from deploy.place import Place
     from monitoring import suite
     from monitoring.context import trained_until
-    from monitoring.ledger import HEALED, RUNNING, STOPPED
+
+    settings = config.monitoring.loop
+    with _alone(config):
+        driver = _loop(config, asked)
+        while True:
+            context = _context(config, asked)
+            state = driver.turn(suite.run(context, settings.tests), trained_until(context))
+            if asked.once:
+                return _code(state)
+            every = durations.seconds(settings.every)
+            time.sleep(min(WAIT_SECONDS, every) if state and state.ended is None else every)
+
+
+def retrain(config: Params, asked: argparse.Namespace) -> int:
+    """Make a model anew now, whatever the tests say, and bring it to users if it shows that it is one to ship."""
+    with _alone(config):
+        return _code(_loop(config, asked).begin(asked.reason))
+
+
+@contextlib.contextmanager
+def _alone(config: Params) -> Iterator[None]:
+    from deploy.place import Place
 
     if config.promote.champion != "rollout":
         raise ConfigError(
             "promote.champion: got 'gate', wanted 'rollout': with 'gate' a model that its canary takes back stays champion",
             param="promote.champion",
         )
-    settings = config.monitoring.loop
-    with Place.of(os.environ).held("loop", "another `python -m monitoring loop` runs for this deployment"):
-        driver = _loop(config, asked)
-        while True:
-            context = _context(config, asked)
-            verdicts = suite.run(context, settings.tests)
-            state = driver.turn(verdicts, trained_until(context))
-            if asked.once:
-                return 0 if state is None else {HEALED: 0, RUNNING: 10, STOPPED: 7}.get(state.state, 8)
-            time.sleep(
-                min(WAIT_SECONDS, durations.seconds(settings.every))
-                if state and state.ended is None
-                else durations.seconds(settings.every)
-            )
+    with Place.of(os.environ).held("loop", "another `python -m monitoring loop` or `retrain` runs for this deployment"):
+        yield
+
+
+def _code(state: Retraining | None) -> int:
+    return 0 if state is None else {"healed": 0, "waiting": 8}.get(state.state, 7)
 
 
 def _loop(config: Params, asked: argparse.Namespace) -> Loop:
@@ -185,6 +197,7 @@ def main(argv: list[str]) -> None:
         "check": check,
         "serve": serve,
         "loop": loop,
+        "retrain": retrain,
         "history": history,
         "simulate": simulate,
     }
@@ -206,7 +219,11 @@ def main(argv: list[str]) -> None:
     made["simulate"].add_argument(
         "--keep", type=Path, metavar="DIR", help="where the first model stays for the next time"
     )
-    made["loop"].add_argument("--once", action="store_true", help="one turn; exit codes: 0 well, 7 stopped, 8 waits")
+    made["retrain"].add_argument("--reason", required=True, help="why; kept with it")
+    made["loop"].add_argument("--once", action="store_true", help="one turn")
+    made["loop"].epilog = made["retrain"].epilog = (
+        "Exit codes: 0 well, 7 stopped, 8 waits for somebody, 10 it cannot be done."
+    )
     made["serve"].add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
     made["serve"].add_argument("--port", type=int, default=9108, help="to listen on (default: %(default)s)")
     asked = parser.parse_args(argv)

@@ -102,6 +102,17 @@ class Loop:
             self.say(f"retraining {under_way.id}: {reason}")
         return self._drive(under_way)
 
+    def begin(self, reason: str) -> Retraining:
+        """Begin one because somebody asks for it, whatever the tests say, and drive it.
+
+        Args:
+            reason: that person's.
+
+        Raises:
+            LoopError: one is under way.
+        """
+        return self._drive(self.ledger.begin(reason, "fetch", self.now()))
+
     def reason(self, verdicts: Mapping[str, Verdict], trained_until: float | None = None) -> str:
         """Why a model is to be made anew, or nothing."""
         asked = asks(verdicts, self.settings.tests)

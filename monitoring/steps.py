@@ -67,9 +67,14 @@ class Commands:
         if not verdict.passed:
             raise StopError(f"version {number} did not pass the gate: {verdict}")
         tracking.connect()
-        before = tracking.version(self.params.promote.experiment, number).tags.get(ROLLOUT)
-        if before:
-            raise StopError(f"the table holds nothing new: version {number} is what it gives, and that was {before}")
+        name = self.params.promote.experiment
+        champion = tracking.alias(name, tracking.CHAMPION)
+        before = tracking.version(name, number).tags.get(ROLLOUT)
+        if before or (champion and champion.number == number):
+            raise StopError(
+                f"the table holds nothing new: version {number} is what it gives, and that "
+                + (f"was tried: {before}" if before else "is the champion")
+            )
         return number
 
     def build(self, version: str) -> str:

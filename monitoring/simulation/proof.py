@@ -67,7 +67,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="bentocast-simulation-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         city = City.of(config, _sample(config))
-        base, tag = _base(config, file, city, (kept or folder) / "base", say)
+        base, tag = _base(file, city, (kept or folder) / "base", say)
         results = []
         for one in names:
             say(f"\n{one}: {FAULTS[one].what if one in FAULTS else f'{months} months without a fault'}")
@@ -84,7 +84,7 @@ def run(
         return results
 
 
-def _base(config: Params, file: Path, city: City, folder: Path, say: Callable[[str], None]) -> tuple[Project, str]:
+def _base(file: Path, city: City, folder: Path, say: Callable[[str], None]) -> tuple[Project, str]:
     """The project whose first model is trained, and that model's Bento."""
     done = folder / "bento"
     base = Project(folder / "project")

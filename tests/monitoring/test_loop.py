@@ -74,7 +74,7 @@ class World:
 
     def crown(self, version: str, reason: str) -> None:
         assert version == "7"
-        assert "quality" in reason
+        assert reason
         self._do("crown")
 
     def told(self, retraining: Retraining) -> None:
@@ -240,6 +240,24 @@ def test_a_webhook_may_decide(ledger: Ledger, says: bool | None, state: str) -> 
     done = loop(ledger, World(says=says), approval="webhook").turn(verdicts())
     assert done is not None
     assert done.state == state
+
+
+def test_the_time_of_a_model_comes_though_no_test_asks(ledger: Ledger) -> None:
+    world = World()
+    driver = loop(ledger, world, schedule="28d")
+    assert driver.turn({}, world.now - 28 * DAY) is None
+    assert driver.turn({}, None) is None
+    done = driver.turn({}, world.now - 28 * DAY - 1)
+    assert done is not None
+    assert done.reason == "schedule: the model's data ended more than 28d ago"
+    assert loop(ledger, world, schedule=None).reason({}, 0.0) == ""
+
+
+def test_somebody_may_ask_for_one_at_any_time(ledger: Ledger) -> None:
+    world = World()
+    done = loop(ledger, world, cooldown="1d").begin("new quality of data")
+    assert (done.state, done.reason) == (HEALED, "new quality of data")
+    assert loop(ledger, world).begin("once more").state == HEALED
 
 
 def test_there_is_one_at_a_time(ledger: Ledger) -> None:
