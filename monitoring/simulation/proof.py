@@ -123,9 +123,10 @@ class _inside:  # noqa: N801 - a context manager
 
     def __enter__(self) -> None:
         self._before = Path.cwd(), dict(os.environ)
+        own = self._project.environment
         os.chdir(self._project.folder)
         os.environ.clear()
-        os.environ.update(self._project.environment)
+        os.environ.update(own)
 
     def __exit__(self, *_: object) -> None:
         os.chdir(self._before[0])
