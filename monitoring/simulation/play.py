@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -194,15 +195,12 @@ class Player:
     def _actuals(self, first: int, until: int) -> None:
         """What really came in some hours."""
         city = self.city
+        times = [str(hour.astype("datetime64[s]")) for hour in city.hours[first:until]]
         came = [
-            {
-                "series": name,
-                "timestamp": str(city.hours[hour].astype("datetime64[s]")),
-                "value": city.target[station, hour],
-            }
-            for station, name in enumerate(city.names)
-            for hour in range(first, until)
-            if not np.isnan(city.target[station, hour])
+            {"series": name, "timestamp": moment, "value": value}
+            for name, values in zip(city.names, city.target[:, first:until].tolist(), strict=True)
+            for moment, value in zip(times, values, strict=True)
+            if not math.isnan(value)
         ]
         answer = self._session.post(
             f"{self._url}/v1/timeseries/actuals",
