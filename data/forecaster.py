@@ -107,6 +107,9 @@ class Reference(Section):
 
     features: dict[str, Bins]
     forecast: Bins
+    #: By length of a stretch of the training data and by feature (or `forecast`), the largest PSI of any such stretch
+    #: against the whole (see `training.noise`); none in a model of an earlier version.
+    noise: dict[str, dict[str, float]] = Field(default_factory=dict)
 
 
 class Card(Section):

@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from data import gaps, schema, sources
+from data import durations, gaps, invariants, schema, sources
 from data.errors import DataError
 from data.panel import Panel
 from data.params import Gap, Params, Series
 
-Found = dict[str, float | str]
+Found = dict[str, float | str | dict[str, dict[str, float]]]
 
 
 def run(params: Params) -> tuple[Panel, Found]:
@@ -34,7 +34,11 @@ def to_panel(table: pd.DataFrame, series: Series) -> tuple[Panel, Found]:
         series: the declaration.
 
     Returns:
-        The panel, and figures about it (rows, series, share of rows filled, first and last time).
+        The panel, and figures about it (rows, series, share of rows filled, first and last time, and what the values
+        of each column are, to set limits by).
+
+    Raises:
+        DataError: a column is missing more often, or stays the same for longer, than its limits allow.
     """
     table = _between_first_and_last_value(table)
     ids, code = np.unique(table["series_id"].to_numpy(dtype=object), return_inverse=True)
@@ -51,13 +55,18 @@ def to_panel(table: pd.DataFrame, series: Series) -> tuple[Panel, Found]:
         values[rows] = table[column].to_numpy()
         return values
 
+    raw = {name: on_grid(name) for name in series.columns}
+    columns = {
+        column: _within_limits(raw[name], column, series, ids, offsets) for name, column in series.columns.items()
+    }
+
     def covariate(name: str) -> np.ndarray:
-        values = on_grid(name)
+        values = raw[name]
         if series.gaps.covariates == "forward":
             _back(values, offsets, name, ids)
         return _filled(values, offsets, series.gaps.covariates)
 
-    target = on_grid("target")
+    target = raw["target"]
     missing = np.isnan(target)
     panel = Panel(
         ids=tuple(map(str, ids)),
@@ -77,8 +86,43 @@ def to_panel(table: pd.DataFrame, series: Series) -> tuple[Panel, Found]:
         "target_mean": round(float(panel.target.mean()), 6),
         "first": str(times.min()),
         "last": str(times.max()),
+        "columns": columns,
     }
     return panel, found
+
+
+def _within_limits(
+    values: np.ndarray, column: str, series: Series, ids: np.ndarray, offsets: np.ndarray
+) -> dict[str, float]:
+    """What the values of a column are, before gaps are filled; refused where that breaks its limits."""
+    limits, found = series.limits_of(column), []
+    for name, (start, stop) in zip(ids, itertools.pairwise(offsets), strict=True):
+        part = values[start:stop]
+        lengths = invariants.runs(part, np.zeros(1, np.int64))
+        share, longest = float(np.isnan(part).mean()), int(lengths.max())
+        found.append((share, longest))
+        if limits.missing is not None and share > limits.missing:
+            raise DataError(
+                f"column {column!r} is missing in {share:.2%} of series {name!r}, wanted at most {limits.missing:.2%} "
+                f"(params.yaml says series.limits.{column}.missing): complete the table, or raise the limit",
+                param=column,
+            )
+        if limits.constant is not None and longest * series.step_seconds > durations.seconds(limits.constant):
+            run = int(lengths.argmax())
+            raise DataError(
+                f"column {column!r} of series {name!r} stays at {part[lengths[:run].sum()]:g} for {longest} rows, from row "
+                f"{lengths[:run].sum() + 1} of the series on, wanted at most {limits.constant} "
+                f"(params.yaml says series.limits.{column}.constant): empty the cells if a sensor was stuck, or raise the "
+                "limit",
+                param=column,
+            )
+    known = values[~np.isnan(values)]
+    ends = {"low": round(float(known.min()), 6), "high": round(float(known.max()), 6)} if known.size else {}
+    return {
+        **ends,
+        "missing": round(max(share for share, _ in found), 6),
+        "constant_steps": max(longest for _, longest in found),
+    }
 
 
 def _between_first_and_last_value(table: pd.DataFrame) -> pd.DataFrame:

@@ -20,8 +20,18 @@ class Dependencies(Section):
 class Invariants(Section):
     """Test 2: inputs are what they were in training (see `monitoring.invariants`)."""
 
-    #: Requests of this time are compared with training.
-    window: Duration = "1d"
+    #: Longest stretch of requests that is compared with training; of 1d, 7d and 28d, those up to it are.
+    window: Duration = "28d"
+    #: Share of a column's values that may lie beyond its `series.limits`; training takes a table with none.
+    beyond: Share = 0.01
+    #: Share of a column's values that may stay longer than its limit.
+    constant: Share = 0.2
+    #: Share of a feature's values that may lie beyond all of training.
+    outside: Share = 0.05
+    #: How much more than training's own stretches a stretch of requests may differ, as a ratio of PSI,
+    margin: float = Field(default=1.25, ge=1)
+    #: and how much on top of that.
+    psi: float = Field(default=0.2, gt=0)
 
 
 class Skew(Section):

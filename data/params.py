@@ -66,8 +66,25 @@ class Gaps(Section):
     covariates: Literal["zero", "forward"] = "forward"
 
 
+class ColumnLimits(Section):
+    """What the values of one column may be (see `data.invariants`); a limit that is left out holds always."""
+
+    low: float | None = None
+    high: float | None = None
+    #: Largest share of a series' values that may be missing between its first and its last.
+    missing: float | None = Field(default=None, ge=0, lt=1)
+    #: Longest that one value may stay: a sensor that is stuck says the same for ever.
+    constant: Duration | None = None
+
+    @model_validator(mode="after")
+    def _low_lies_below_high(self) -> Self:
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"got low {self.low:g} and high {self.high:g}, wanted low below high")
+        return self
+
+
 class Series(Section):
-    """The shape of the table: which columns it has and how far apart its rows are."""
+    """The shape of the table: which columns it has, how far apart its rows are, and what its values may be."""
 
     id: str | None = None
     timestamp: str
@@ -76,11 +93,22 @@ class Series(Section):
     nonnegative: bool = False
     covariates: Covariates = Covariates()
     gaps: Gaps = Gaps()
+    #: By column: the target or a covariate.
+    limits: dict[str, ColumnLimits] = Field(default_factory=dict)
 
     @property
     def step_seconds(self) -> int:
         """Seconds between two rows of a series."""
         return durations.seconds(self.frequency)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The numeric columns by the names that the series frame gives them: the target, then the covariates."""
+        return {"target": self.target, **{name: name for name in self.covariates.names}}
+
+    def limits_of(self, column: str) -> ColumnLimits:
+        """What the values of a column (as the user calls it) may be."""
+        return self.limits.get(column, ColumnLimits())
 
     @model_validator(mode="after")
     def _columns_are_told_apart(self) -> Self:
@@ -93,6 +121,20 @@ class Series(Section):
             raise ValueError(
                 f"covariate {kept[0]!r} has a name that is kept for the series frame or the calendar, rename the column"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _limits_are_of_columns(self) -> Self:
+        for column, limits in self.limits.items():
+            if column not in self.columns.values():
+                known = ", ".join(self.columns.values())
+                raise ValueError(
+                    f"got limits of {column!r}, wanted limits of the target or a covariate ({known}) alone"
+                )
+            if limits.constant is not None and durations.seconds(limits.constant) <= self.step_seconds:
+                raise ValueError(
+                    f"got limits.{column}.constant {limits.constant!r}, wanted longer than one step ({self.frequency!r})"
+                )
         return self
 
 

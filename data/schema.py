@@ -5,6 +5,7 @@ pandera finds what is wrong; this module says it in the user's own words (their 
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -15,7 +16,7 @@ from pandera.errors import SchemaErrors
 
 from data import durations
 from data.errors import DataError
-from data.params import Series
+from data.params import ColumnLimits, Series
 
 #: How many examples of a fault a message shows.
 EXAMPLES = 3
@@ -51,19 +52,30 @@ def check(raw: pd.DataFrame, series: Series) -> pd.DataFrame:
 def declare(series: Series) -> pa.DataFrameSchema:
     """The schema of a series frame, as a pandera object."""
     finite = pa.Check(lambda column: ~np.isinf(column), name="finite")
-    checks = [finite] + ([pa.Check(lambda column: column >= 0, name="nonnegative")] if series.nonnegative else [])
+    nonnegative = pa.Check(lambda column: column >= 0, name="nonnegative")
     columns = {
         "series_id": pa.Column(str, nullable=False),
         "timestamp": pa.Column("datetime64[s]", nullable=False),
-        "target": pa.Column(float, checks=checks, nullable=True),
     }
-    columns |= {name: pa.Column(float, checks=[finite], nullable=True) for name in series.covariates.names}
+    for name, column in series.columns.items():
+        limits = series.limits_of(column)
+        checks = [finite, pa.Check(functools.partial(_inside, *_range(limits)), name="limits")]
+        checks += [nonnegative] if name == "target" and series.nonnegative else []
+        columns[name] = pa.Column(float, checks=checks, nullable=True)
     return pa.DataFrameSchema(columns, strict=True, unique=["series_id", "timestamp"])
 
 
+def _range(limits: ColumnLimits) -> tuple[float, float]:
+    return -np.inf if limits.low is None else limits.low, np.inf if limits.high is None else limits.high
+
+
+def _inside(low: float, high: float, column: pd.Series) -> pd.Series:
+    return (column >= low) & (column <= high)
+
+
 def _numbers(series: Series) -> dict[str, str]:
-    """The user's numeric columns, by the name they get in the frame."""
-    return {series.target: "target"} | {name: name for name in series.covariates.names}
+    """The names that the user's numeric columns get in the frame, by their own."""
+    return {column: name for name, column in series.columns.items()}
 
 
 def _has_columns(raw: pd.DataFrame, series: Series) -> None:
@@ -160,14 +172,17 @@ def _explain(cases: Any, frame: pd.DataFrame, series: Series) -> str:
             "rows in all), wanted one row a timestamp: remove the copies, or convert local time to UTC if the clock "
             "was set back"
         )
-    column = series.target if first["column"] == "target" else str(first["column"])
+    column = series.columns[str(first["column"])]
+    low, high = _range(series.limits_of(column))
     same = cases[(cases["column"] == first["column"]) & (cases["check"] == first["check"])]
     places = ", ".join(
-        f"row {int(row['index']) + 1}: {row['failure_case']}" for _, row in same.head(EXAMPLES).iterrows()
+        f"row {int(row['index']) + 1} of series {frame['series_id'].iloc[int(row['index'])]!r}: {row['failure_case']}"
+        for _, row in same.head(EXAMPLES).iterrows()
     )
     wanted = {
         "finite": "finite numbers, or nothing where a value is missing",
         "nonnegative": "0 or more (params.yaml says series.nonnegative: true)",
+        "limits": f"{low:g} to {high:g} (params.yaml says series.limits.{column})",
     }.get(str(first["check"]), str(first["check"]))
     return f"column {column!r}: {len(same)} values out of range ({places}), wanted {wanted}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -37,10 +37,13 @@ def _explain(fault: Any, model: type[BaseModel]) -> str:
 
 def _keys(path: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:
     """The keys that are known at a path."""
+    many = False
     for part in path:
-        if isinstance(part, int):  # one of many: the annotation had what they are made of
+        if many:  # its name or place among them: the annotation had what they are made of
+            many = False
             continue
         annotation = model.model_fields[str(part)].annotation
+        many = get_origin(annotation) in (dict, tuple)
         kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
         model = next(kind for kind in kinds if issubclass(kind, BaseModel))
     return list(model.model_fields)

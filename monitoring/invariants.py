@@ -1,11 +1,208 @@
-"""Test 2."""
+"""Test 2: inputs in serving are what they were in training.
+
+Three looks at what clients send, each over the last day, week and four weeks, as far as the served model has served:
+
+- values against the limits that are declared for their column (`series.limits`), which training refuses to break;
+- values of features beyond all that training saw;
+- the distribution of each feature, and of the forecast, against training's: by PSI, which fails above what training's
+  own stretches of that length reach (`training.noise`), with a margin, and above what chance makes of so few values.
+"""
 
 from __future__ import annotations
 
-from data.verdict import Verdict
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data import drift, durations
+from data.monitoring import Invariants
+from data.params import Series
+from data.verdict import Check, Outcome, Verdict
 from monitoring.context import Context
+from monitoring.metrics import Sample
+from monitoring.seen import NothingServedError, Seen, seen
+
+Floats = NDArray[np.float64]
+
+#: As `training.noise` has them.
+STRETCHES = ("1d", "7d", "28d")
+#: No distribution is judged on fewer values.
+FEWEST = 200
 
 
-def check(_: Context) -> Verdict:
-    """See above."""
-    return Verdict.of([])
+@dataclass(frozen=True)
+class Stretch:
+    """What was counted over some time.
+
+    Attributes:
+        name: its length.
+        bins: by feature, values in each bin.
+        outside: by feature, values beyond all of training.
+        noise: by feature, the largest PSI of such a stretch of training; empty where that is not known.
+        values: by column, values looked at.
+        broken: by column and kind, values that break a limit.
+    """
+
+    name: str
+    bins: Mapping[str, Floats]
+    outside: Mapping[str, float]
+    noise: Mapping[str, float]
+    values: Mapping[str, float]
+    broken: Mapping[tuple[str, str], float]
+
+
+def check(context: Context) -> Verdict:
+    """Gather what was counted, and judge it."""
+    settings, series = context.params.monitoring.invariants, context.params.series
+    try:
+        found = seen(context, durations.seconds(settings.window))
+    except NothingServedError as err:
+        return Verdict.of([Check(name="inputs", outcome=Outcome.INCONCLUSIVE, text=err.message)])
+    shares = _by_bin(found.last(context, "model_feature_reference_ratio"), largest=True)
+    fitting = [name for name in STRETCHES if durations.seconds(name) <= found.seconds * 1.001]
+    stretches = [_gather(context, found, name, durations.seconds(name)) for name in fitting]
+    if not stretches:  # nothing can be said of drift yet, but limits hold from the first hour
+        stretches = [_gather(context, found, f"{found.seconds / 3600:.2g}h", found.seconds)]
+    return judge(stretches, shares, settings, series)
+
+
+def judge(stretches: list[Stretch], shares: Mapping[str, Floats], settings: Invariants, series: Series) -> Verdict:
+    """Whether inputs are what they were in training.
+
+    Args:
+        stretches: what was counted, over one time or several.
+        shares: by feature, the share of training in each bin.
+        settings: limits of the test.
+        series: which columns there are, and how often they may be missing.
+    """
+    checks = []
+    for stretch in stretches:
+        checks += [
+            *_limits(stretch, settings, series),
+            *_outside(stretch, settings),
+            *_drift(stretch, shares, settings),
+        ]
+    return Verdict.of(checks)
+
+
+def _limits(stretch: Stretch, settings: Invariants, series: Series) -> list[Check]:
+    name = f"limits over {stretch.name}"
+    looked_at = {column: count for column, count in stretch.values.items() if count > 0}
+    if not looked_at:
+        return [_undecided(name, "the service looked at no value that clients sent (model_input_values_total)")]
+    failed = []
+    for column, count in looked_at.items():
+        tolerated = {"low": settings.beyond, "high": settings.beyond, "constant": settings.constant}
+        missing = series.limits_of(column).missing
+        for kind, limit in (tolerated | ({} if missing is None else {"missing": missing})).items():
+            share = stretch.broken.get((column, kind), 0.0) / count
+            if not share <= limit:
+                text = f"{_MEANING[kind].format(column=column)}: {share:.1%} of {count:,.0f} values over {stretch.name}"
+                failed.append(_failed(name, f"{text}, at most {limit:.1%} (limit)", share, limit))
+    text = f"{len(looked_at)} columns keep their limits over {stretch.name}, {sum(looked_at.values()):,.0f} values"
+    return failed or [Check(name=name, outcome=Outcome.PASS, text=text)]
+
+
+_MEANING = {
+    "low": "{column} is below series.limits.{column}.low",
+    "high": "{column} is above series.limits.{column}.high",
+    "constant": "{column} stays at one value for longer than series.limits.{column}.constant",
+    "missing": "{column} is missing",
+}
+
+
+def _outside(stretch: Stretch, settings: Invariants) -> list[Check]:
+    name, failed, counted = f"range over {stretch.name}", [], 0
+    for feature, bins in stretch.bins.items():
+        number = float(bins.sum())
+        if number <= FEWEST:
+            continue
+        counted += 1
+        share = stretch.outside.get(feature, 0.0) / number
+        if not share <= settings.outside:
+            text = f"{feature} lies beyond all of training in {share:.1%} of {number:,.0f} values over {stretch.name}"
+            failed.append(_failed(name, f"{text}, at most {settings.outside:.1%} (limit)", share, settings.outside))
+    if not counted:
+        return [_undecided(name, f"no feature has more than {FEWEST} values over {stretch.name}")]
+    return failed or [
+        Check(name=name, outcome=Outcome.PASS, text=f"{counted} features lie where training was over {stretch.name}")
+    ]
+
+
+def _drift(stretch: Stretch, shares: Mapping[str, Floats], settings: Invariants) -> list[Check]:
+    name = f"drift over {stretch.name}"
+    if not stretch.noise:
+        why = (
+            "the served model does not say how far its own training data is from itself: train it again"
+            if stretch.name in STRETCHES
+            else f"it has served for {stretch.name}, wanted {STRETCHES[0]} or more"
+        )
+        return [_undecided(name, why)]
+    failed, ratios = [], {}
+    for feature, bins in stretch.bins.items():
+        number, reference = float(bins.sum()), shares.get(feature)
+        if number <= FEWEST or feature not in stretch.noise:
+            continue
+        if reference is None or reference.size != bins.size:
+            text = f"{feature} has {bins.size} bins, its reference (model_feature_reference_ratio) has not"
+            return [Check(name=name, outcome=Outcome.ERROR, text=text)]
+        psi = float(drift.psi(bins, reference))
+        limit = settings.margin * stretch.noise[feature] + max(settings.psi, drift.CHANCE / number)
+        ratios[feature] = psi / limit
+        if not psi <= limit:
+            text = (
+                f"{feature} has drifted: PSI {psi:.3g} > {limit:.3g} (limit) over {stretch.name}, {number:,.0f} values"
+            )
+            failed.append(_failed(name, text, psi, limit))
+    if not ratios:
+        return [_undecided(name, f"no feature has more than {FEWEST} values over {stretch.name}")]
+    nearest = max(ratios, key=ratios.__getitem__)
+    text = (
+        f"{len(ratios)} of {len(stretch.bins)} features have enough values and none has drifted over {stretch.name}; "
+        f"{nearest} comes nearest, at {ratios[nearest]:.0%} of its limit"
+    )
+    return failed or [Check(name=name, outcome=Outcome.PASS, text=text, numbers={"nearest": ratios[nearest]})]
+
+
+def _undecided(name: str, text: str) -> Check:
+    return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text)
+
+
+def _failed(name: str, text: str, value: float, limit: float) -> Check:
+    return Check(name=name, outcome=Outcome.FAIL, text=text, numbers={"value": value, "limit": limit})
+
+
+def _gather(context: Context, found: Seen, name: str, seconds: float) -> Stretch:
+    def summed(metric: str, *labels: str) -> dict[tuple[str, ...], float]:
+        sums: dict[tuple[str, ...], float] = defaultdict(float)
+        for one in found.increase(context, metric, seconds):
+            sums[tuple(one.labels[label] for label in labels)] += one.value
+        return sums
+
+    noise = [one for one in found.last(context, "model_feature_reference_psi") if one.labels["stretch"] == name]
+    return Stretch(
+        name=name,
+        bins=_by_bin(found.increase(context, "model_feature_bin_total", seconds)),
+        outside={feature: value for (feature,), value in summed("model_feature_outside_total", "feature").items()},
+        noise={one.labels["feature"]: one.value for one in noise},
+        values={column: value for (column,), value in summed("model_input_values_total", "column").items()},
+        broken={
+            (column, kind): value
+            for (column, kind), value in summed("model_input_violation_total", "column", "kind").items()
+        },
+    )
+
+
+def _by_bin(samples: Iterable[Sample], *, largest: bool = False) -> dict[str, Floats]:
+    """By feature, the values of its bins in order: sums over instances, or the largest, of what is the same in all."""
+    cells: dict[str, dict[int, float]] = defaultdict(dict)
+    for one in samples:
+        bins, place = cells[one.labels["feature"]], int(one.labels["bin"])
+        before = bins.get(place, 0.0)
+        bins[place] = max(before, one.value) if largest else before + one.value
+    return {
+        feature: np.array([bins.get(place, 0.0) for place in range(max(bins) + 1)]) for feature, bins in cells.items()
+    }

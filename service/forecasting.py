@@ -43,11 +43,13 @@ class Pass:
         inputs: shape (series * horizon, columns); the steps of a series stand together.
         forecast: of all series.
         scale: shape (series,), in the target's unit.
+        questions: whose series these are, in order.
     """
 
     inputs: NDArray[np.float32]
     forecast: Forecast
     scale: Floats
+    questions: Sequence[Question]
 
 
 def answer(forecaster: Forecaster, questions: Sequence[Question]) -> tuple[list[Answer], Pass]:
@@ -58,7 +60,7 @@ def answer(forecaster: Forecaster, questions: Sequence[Question]) -> tuple[list[
         rows = forecaster.design.rows(panel, origins)
         made = forecaster.scaled(rows)
         answers = _split(forecaster, questions, made)
-    return answers, Pass(rows.inputs, made, rows.scale)
+    return answers, Pass(rows.inputs, made, rows.scale, questions)
 
 
 def _split(forecaster: Forecaster, questions: Sequence[Question], made: Forecast) -> list[Answer]:

@@ -73,6 +73,7 @@ class Question:
         steps: how many are asked for.
         levels: quantiles asked for, each once.
         horizon: steps that the model computes.
+        sent: the histories as they came.
     """
 
     names: tuple[str, ...]
@@ -83,6 +84,7 @@ class Question:
     steps: int
     levels: tuple[float, ...]
     horizon: int
+    sent: Sequence[History] = ()
 
     @property
     def rows(self) -> int:
@@ -184,6 +186,7 @@ def _clean(
         steps=steps,
         levels=levels,
         horizon=design.horizon,
+        sent=histories,
     )
 
 
@@ -221,6 +224,7 @@ def _mended(forecaster: Forecaster, histories: Sequence[History], steps: int, le
         steps=steps,
         levels=levels,
         horizon=design.horizon,
+        sent=histories,
     )
 
 

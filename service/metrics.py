@@ -18,6 +18,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from data.forecaster import Bins
 from service.forecasting import Pass
+from service.inputs import Inputs
 from service.served import Served
 
 #: Seconds; fine around the time a forecast takes, so that a limit on it can be told.
@@ -140,9 +141,20 @@ class ModelMetrics:
             if name in card.reference.features
         ]
         self._forecast = Binned("forecast", -1, False, card.reference.forecast, self)  # noqa: FBT003
+        noise = Gauge(
+            "model_feature_reference_psi",
+            "Largest PSI of a stretch of training of this length against the whole",
+            ["feature", "stretch"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        for stretch, by_feature in card.reference.noise.items():
+            for feature, psi in by_feature.items():
+                noise.labels(feature, stretch).set(psi)
         for binned in (*self._features, self._forecast):
             for name, share in zip(binned.names, binned.bins.shares, strict=True):
                 reference.labels(binned.feature, name).set(share)
+        self._inputs = Inputs(design, registry)
         self._told(served, registry)
 
     @staticmethod
@@ -188,6 +200,7 @@ class ModelMetrics:
                 if wrong:
                     self._wrong.labels(output).inc(wrong)
         self._distributions(taken)
+        self._inputs.count(reversed(taken))
         return True
 
     def _distributions(self, taken: list[Pass]) -> None:

@@ -186,6 +186,7 @@ OWN_SERIES = {
     "frequency": "1h",
     "nonnegative": False,
     "covariates": {"future": [], "past": []},
+    "limits": {},
 }
 
 

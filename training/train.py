@@ -15,7 +15,7 @@ from data.features import Design
 from data.forecaster import Bins, Card, Reference
 from data.panel import Panel
 from data.params import Params
-from training import estimator, export, intervals
+from training import estimator, export, intervals, noise
 from training.export import Parity
 from training.forecasts import Forecasts
 
@@ -80,6 +80,9 @@ def run(
             f"the ONNX model differs from scikit-learn by {parity.relative:.2g} (relative) on {parity.rows} rows, wanted "
             f"{PARITY_LIMIT:g} or less; nothing was written"
         )
+    say("train: measuring how far stretches of the table are from the whole")
+    reference = _reference(design, rows.inputs, target)
+    noises = noise.noise(design, panel, known, reference, point.predict)
     times = panel.times
     card = Card(
         onnx_sha256=hashlib.sha256(onnx).hexdigest(),
@@ -89,7 +92,7 @@ def run(
         calibration=intervals.calibrate(
             forecasts, intervals.forward_spread(forecasts, params.train), durations.seconds(params.train.half_life)
         ),
-        reference=_reference(design, rows.inputs, target),
+        reference=reference.model_copy(update={"noise": noises}),
         trained_from=str(times.min()),
         trained_until=str(times.max()),
         training_rows=int(rows.inputs.shape[0]),

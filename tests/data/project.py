@@ -16,12 +16,13 @@ DELETED = object()
 
 
 def raw(changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """params.yaml as a dictionary.
+    """params.yaml as a dictionary, without limits of columns.
 
     Args:
         changes: new values by dotted path (`{"series.target": "sales"}`); `DELETED` takes the key out.
     """
     whole: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    del whole["series"]["limits"]  # of the sample's columns, which changes may take away
     for path, value in (changes or {}).items():
         *parents, key = path.split(".")
         section = whole

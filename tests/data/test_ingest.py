@@ -162,7 +162,51 @@ def test_figures_say_what_was_found() -> None:
         "target_mean": 1.0,
         "first": "2024-02-26T00:00:00",
         "last": "2024-02-29T00:00:00",
+        "columns": {
+            "sales": {"low": 1.0, "high": 3.0, "missing": 0.5, "constant_steps": 1},
+            "rain": {"low": 0.0, "high": 0.0, "missing": 0.0, "constant_steps": 4},
+            "price": {"low": 1.0, "high": 1.0, "missing": 0.0, "constant_steps": 4},
+        },
     }
+
+
+def limited(table: pd.DataFrame, **limits: dict[str, Any]) -> DataError:
+    series = Series.model_validate(declared().model_dump() | {"limits": limits})
+    with pytest.raises(DataError) as caught:
+        panel_of(table, series)
+    assert caught.value.exit_code == 3
+    return caught.value
+
+
+def test_value_beyond_its_limit_is_refused_with_column_series_and_row() -> None:
+    error = limited(shop([1.0, 2.0, 3.0], rain=[0.0, 99.0, -1.0]), rain={"low": 0, "high": 10})
+    assert error.message == (
+        "column 'rain': 2 values out of range (row 2 of series 'a': 99.0, row 3 of series 'a': -1.0), wanted 0 to 10 "
+        "(params.yaml says series.limits.rain)"
+    )
+    assert "wanted -inf to 2 " in limited(shop([1.0, 2.5]), sales={"high": 2}).message
+
+
+def test_column_that_is_missing_too_often_is_refused() -> None:
+    table = shop([1.0, np.nan, np.nan, 3.0])
+    assert limited(table, sales={"missing": 0.4}).message == (
+        "column 'sales' is missing in 50.00% of series 'a', wanted at most 40.00% (params.yaml says "
+        "series.limits.sales.missing): complete the table, or raise the limit"
+    )
+    declared_so = Series.model_validate(declared().model_dump() | {"limits": {"sales": {"missing": 0.5}}})
+    assert panel_of(table, declared_so).target.size == 4
+
+
+def test_value_that_stays_too_long_is_refused_and_a_gap_ends_its_run() -> None:
+    price = [5.0, 7.0, 7.0, 7.0, 8.0]
+    assert limited(shop([1.0] * 5, price=price), price={"constant": "2d"}).message == (
+        "column 'price' of series 'a' stays at 7 for 3 rows, from row 2 of the series on, wanted at most 2d (params.yaml "
+        "says series.limits.price.constant): empty the cells if a sensor was stuck, or raise the limit"
+    )
+    longer = Series.model_validate(declared().model_dump() | {"limits": {"price": {"constant": "3d"}}})
+    assert panel_of(shop([1.0] * 5, price=price), longer).target.size == 5
+    gap = Series.model_validate(declared().model_dump() | {"limits": {"price": {"constant": "2d"}}})
+    assert panel_of(shop([1.0] * 5, price=[7.0, 7.0, np.nan, 7.0, 7.0]), gap).target.size == 5
 
 
 # From a file on

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from data import params
 from data.errors import ConfigError
-from data.params import Params, Series
+from data.params import ColumnLimits, Params, Series
 from tests.data import project
 from tests.data.project import DELETED, ROOT
 
@@ -32,7 +32,9 @@ def fault(changes: dict[str, Any]) -> ConfigError:
 
 
 def test_project_params_are_read() -> None:
-    assert params.load(ROOT / "params.yaml") == project.changed()
+    read = params.load(ROOT / "params.yaml")
+    assert read == project.changed({"series.limits": read.series.limits})
+    assert set(read.series.limits) == set(read.series.columns.values())
 
 
 def test_params_have_one_section_a_stage() -> None:
@@ -173,6 +175,26 @@ def test_column_in_two_roles_is_refused(changes: dict[str, Any]) -> None:
     assert "is named twice, wanted each column in one role" in fault(changes).message
 
 
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"snow": {"low": 0}}, "got limits of 'snow', wanted limits of the target or a covariate (rides, temperature"),
+        ({"wind": {"low": 5, "high": 5}}, "got low 5 and high 5, wanted low below high"),
+        ({"wind": {"constant": "1h"}}, "got limits.wind.constant '1h', wanted longer than one step ('1h')"),
+        ({"wind": {"missing": 1}}, "series.limits.wind.missing: got 1, input should be less than 1"),
+        ({"low": {"lo": 1}}, "series.limits.low.lo: unknown key, did you mean 'low'?"),
+    ],
+)
+def test_limit_that_cannot_be_kept_is_refused(limits: dict[str, Any], message: str) -> None:
+    assert message in fault({"series.limits": limits}).message
+
+
+def test_column_without_limits_may_hold_anything() -> None:
+    series = project.changed({"series.limits": {"wind": {"high": 60}}}).series
+    assert series.limits_of("wind").high == 60
+    assert series.limits_of("rain") == ColumnLimits()
+
+
 @pytest.mark.parametrize("name", ["target", "observed", "timestamp", "series_id", "hour_of_week"])
 def test_covariate_with_a_name_of_the_frame_is_refused(name: str) -> None:
     message = fault({"series.covariates.past": [name]}).message
@@ -234,7 +256,8 @@ def sections(above: type[BaseModel] = Params, path: str = "") -> dict[str, type[
     """Every section and what it is made of, by its path."""
     found = {path: above}
     for key, field in above.model_fields.items():
-        of_many = get_origin(field.annotation) is tuple  # sections in a list have no path of their own
+        # sections in a list, or under names of the user's, have no path of their own
+        of_many = get_origin(field.annotation) in (tuple, dict)
         for kind in () if of_many else (field.annotation, *get_args(field.annotation)):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 found |= sections(kind, f"{path}.{key}".lstrip("."))

@@ -180,13 +180,17 @@ def test_many_faults_are_counted_and_three_are_shown() -> None:
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("sales", [1, np.inf, -np.inf], "2 values out of range (row 2: inf, row 3: -inf), wanted finite numbers"),
-        ("sales", ["inf", "1", "2"], "1 values out of range (row 1: inf), wanted finite numbers"),
-        ("rain", [0, 0, np.inf], "1 values out of range (row 3: inf), wanted finite numbers"),
+        (
+            "sales",
+            [1, np.inf, -np.inf],
+            "2 values out of range (row 2 of series 'a': inf, row 3 of series 'a': -inf), wanted finite numbers",
+        ),
+        ("sales", ["inf", "1", "2"], "1 values out of range (row 1 of series 'a': inf), wanted finite numbers"),
+        ("rain", [0, 0, np.inf], "1 values out of range (row 3 of series 'a': inf), wanted finite numbers"),
         (
             "sales",
             [1, -2, np.nan],
-            "1 values out of range (row 2: -2.0), wanted 0 or more (params.yaml says series.nonnegative: true)",
+            "1 values out of range (row 2 of series 'a': -2.0), wanted 0 or more (params.yaml says series.nonnegative: true)",
         ),
     ],
 )
@@ -197,7 +201,7 @@ def test_number_out_of_range_is_refused_with_its_rows(column: str, values: list[
 
 def test_rows_are_counted_as_the_user_wrote_them() -> None:
     raw = table(shop=["b", "a", "a"], sales=[-1.0, 1.0, 2.0])
-    assert "(row 1: -1.0)" in refused(raw).message
+    assert "(row 1 of series 'b': -1.0)" in refused(raw).message
 
 
 def test_negative_numbers_are_fine_unless_refused_by_the_declaration() -> None:

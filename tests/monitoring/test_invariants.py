@@ -1,0 +1,230 @@
+"""Test 2: what clients send against what training saw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.params import Series
+from data.verdict import Outcome, Verdict
+from monitoring import invariants
+from monitoring.invariants import Stretch
+from service.histories import History
+from tests.data import project
+from tests.monitoring.played import HOUR, Service, scaled, stuck, with_noise
+from tests.service import world
+from tests.service.world import World
+
+SETTINGS = project.changed().monitoring.invariants
+SERIES = project.changed({"series.limits": {"rides": {"missing": 0.1}}}).series
+SHARES = {"lag_1": np.full(4, 0.25), "forecast": np.full(2, 0.5)}
+QUIET = Stretch(
+    name="7d",
+    bins={"lag_1": np.full(4, 250.0), "forecast": np.full(2, 500.0)},
+    outside={"lag_1": 10.0},
+    noise={"lag_1": 0.1, "forecast": 0.0},
+    values={"rides": 1_000.0, "wind": 1_000.0},
+    broken={("rides", "missing"): 100.0, ("wind", "high"): 10.0, ("wind", "constant"): 200.0, ("wind", "low"): 0.0},
+)
+
+
+def judged(*stretches: Stretch, series: Series = SERIES) -> Verdict:
+    return invariants.judge(list(stretches), SHARES, SETTINGS, series)
+
+
+def texts(verdict: Verdict, outcome: Outcome = Outcome.FAIL) -> list[str]:
+    return [one.text for one in verdict.checks if one.outcome is outcome]
+
+
+# The decision
+
+
+def test_what_is_as_in_training_passes() -> None:
+    verdict = judged(QUIET)
+    assert verdict.passed
+    assert [one.name for one in verdict.checks] == ["limits over 7d", "range over 7d", "drift over 7d"]
+    assert verdict.checks[2].text == (
+        "2 of 2 features have enough values and none has drifted over 7d; lag_1 comes nearest, at 0% of its limit"
+    )
+
+
+@pytest.mark.parametrize(
+    ("broken", "text"),
+    [
+        (
+            ("wind", "high", 11),
+            "wind is above series.limits.wind.high: 1.1% of 1,000 values over 7d, at most 1.0% (limit)",
+        ),
+        (("rides", "low", 999), "rides is below series.limits.rides.low: 99.9% of 1,000 values"),
+        (("wind", "constant", 201), "wind stays at one value for longer than series.limits.wind.constant: 20.1% of"),
+        (("rides", "missing", 101), "rides is missing: 10.1% of 1,000 values over 7d, at most 10.0% (limit)"),
+    ],
+)
+def test_broken_limit_fails_and_names_the_column(broken: tuple[str, str, float], text: str) -> None:
+    column, kind, count = broken
+    verdict = judged(replace(QUIET, broken={**QUIET.broken, (column, kind): count}))
+    assert verdict.outcome is Outcome.FAIL
+    assert texts(verdict)[0].startswith(text)
+
+
+def test_missing_values_are_no_fault_where_nothing_is_declared() -> None:
+    assert judged(replace(QUIET, broken={("rides", "missing"): 900.0}), series=project.changed().series).passed
+
+
+def test_values_beyond_training_fail() -> None:
+    verdict = judged(replace(QUIET, outside={"lag_1": 51.0}))
+    assert texts(verdict) == ["lag_1 lies beyond all of training in 5.1% of 1,000 values over 7d, at most 5.0% (limit)"]
+
+
+def test_drift_fails_above_what_training_does_itself() -> None:
+    bins = np.array([700.0, 100.0, 100.0, 100.0])
+    verdict = judged(replace(QUIET, bins={**QUIET.bins, "lag_1": bins}))
+    assert texts(verdict)[0].startswith("lag_1 has drifted: PSI 0.85")
+    assert judged(replace(QUIET, bins={**QUIET.bins, "lag_1": bins}, noise={"lag_1": 0.6, "forecast": 0.0})).passed
+
+
+def test_drift_of_the_forecast_fails() -> None:
+    assert (
+        "forecast has drifted"
+        in texts(judged(replace(QUIET, bins={**QUIET.bins, "forecast": np.array([9e3, 1e3])})))[0]
+    )
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=4, max_size=4), st.floats(0, 3))
+def test_more_noise_in_training_never_makes_an_alarm(bins: list[int], noise: float) -> None:
+    def failed(allowed: float) -> bool:
+        stretch = replace(QUIET, bins={"lag_1": np.array(bins, float)}, noise={"lag_1": allowed})
+        return any("drifted" in text for text in texts(judged(stretch)))
+
+    assert failed(noise) or not failed(noise + 0.5)
+    assert sum(bins) > invariants.FEWEST or not failed(0.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"values": {}}, "the service looked at no value that clients sent (model_input_values_total)"),
+        ({"values": {"rides": 0.0}, "broken": {}}, "the service looked at no value that clients sent"),
+        ({"bins": {}}, "no feature has more than 200 values over 7d"),
+        ({"bins": {"lag_1": np.full(4, 50.0)}}, "no feature has more than 200 values over 7d"),
+        ({"noise": {}}, "the served model does not say how far its own training data is from itself: train it again"),
+        ({"noise": {}, "name": "5h"}, "it has served for 5h, wanted 1d or more"),
+    ],
+)
+def test_no_data_is_inconclusive(changes: dict[str, Any], text: str) -> None:
+    verdict = judged(replace(QUIET, **changes))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert any(found.startswith(text) for found in texts(verdict, Outcome.INCONCLUSIVE))
+
+
+def test_nothing_at_all_is_inconclusive() -> None:
+    assert judged().outcome is Outcome.INCONCLUSIVE
+
+
+def test_reference_of_other_bins_is_an_error() -> None:
+    verdict = judged(replace(QUIET, bins={"lag_1": np.full(5, 100.0)}))
+    assert verdict.outcome is Outcome.ERROR
+    assert texts(verdict, Outcome.ERROR) == ["lag_1 has 5 bins, its reference (model_feature_reference_ratio) has not"]
+
+
+def test_numbers_that_are_none_do_not_pass() -> None:
+    assert judged(replace(QUIET, bins={"lag_1": np.array([np.nan, 300.0, 300.0, 300.0])})).outcome is not Outcome.PASS
+    assert judged(replace(QUIET, broken={("wind", "high"): float("nan")})).outcome is Outcome.FAIL
+
+
+# From a service on
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A model of two months with limits, whose card says how noisy they were."""
+    declared = {
+        **world.CITY,
+        "series": {**world.CITY["series"], "limits": {"temperature": {"high": 45, "constant": "6h"}}},
+    }
+    return with_noise(world.make(declared, 0.0, tmp_path_factory.mktemp("town")))
+
+
+def test_quiet_days_pass(town: World) -> None:
+    service = Service(town)
+    service.live(2)
+    verdict = invariants.check(service.context())
+    assert verdict.passed, str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (stuck("temperature", 12.0), "temperature stays at one value"),
+        (scaled("temperature", 1.8, 32.0), "temperature is above series.limits.temperature.high"),
+        (scaled("temperature", 0.0, 44.0), "future_temperature lies beyond all of training"),
+        (lambda history: replace(history, values=np.full(history.values.size, 5.0)), "seasonal_lag_1d has drifted"),
+        (lambda history: replace(history, values=history.values * 1_000), "forecast"),
+    ],
+)
+def test_changes_are_found(town: World, change: Any, text: str) -> None:
+    service = Service(town)
+    service.live(1.5, change)
+    found = texts(invariants.check(service.context()))
+    if text == "forecast":  # features are in units of the scale: a changed unit of the target is for its limits
+        assert not found
+    else:
+        assert any(one.startswith(text) for one in found), found
+
+
+def test_first_hours_are_inconclusive_but_limits_hold(town: World) -> None:
+    service = Service(town)
+    service.live(0.25)
+    assert invariants.check(service.context()).outcome is Outcome.INCONCLUSIVE
+    service.live(0.25, stuck("temperature", 12.0))
+    assert "temperature stays at one value" in str(invariants.check(service.context()))
+
+
+def test_service_that_is_gone_is_inconclusive(town: World) -> None:
+    service = Service(town)
+    service.live(1.1)
+    service.pages.now += HOUR
+    verdict = invariants.check(replace(service.context(), now=service.pages.now))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "no service says which model it serves" in str(verdict)
+
+
+def test_model_without_noise_in_its_card_is_inconclusive(town: World) -> None:
+    card = town.forecaster.card
+    bare = card.model_copy(update={"reference": card.reference.model_copy(update={"noise": {}})})
+    service = Service(replace(town, forecaster=type(town.forecaster)(bare, town.forecaster._session)))
+    service.live(1.1)
+    verdict = invariants.check(service.context())
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "train it again" in str(verdict)
+
+
+def test_another_versions_counts_are_no_evidence(town: World) -> None:
+    """A version whose sensor was stuck; the one after it, at the same address, is judged by its own requests."""
+    before = Service(town, version="7")
+    before.live(1.5, stuck("temperature", 12.0))
+    after = Service(town, version="8", pages=before.pages, now=before.now + HOUR)
+    after.live(0.5)
+    verdict = invariants.check(after.context())
+    assert verdict.outcome is Outcome.INCONCLUSIVE, str(verdict)
+    assert not texts(verdict)
+
+
+def history_with_gaps(history: History) -> History:
+    values = history.values.copy()
+    values[5::2] = np.nan
+    return replace(history, values=values)
+
+
+def test_missing_values_are_found(town: World) -> None:
+    service = Service(town)
+    service.live(0.5, history_with_gaps)
+    context = service.context()
+    series = context.params.series.model_copy(update={"limits": SERIES.limits})
+    found = texts(invariants.check(replace(context, params=context.params.model_copy(update={"series": series}))))
+    assert any(text.startswith("rides is missing: 4") for text in found), found
