@@ -112,6 +112,8 @@ class Plan(Section):
     replace: bool = False
     #: The version before stays up without requests after a promotion, until the next rollout: a way back in a second.
     keep: bool = False
+    #: What is to differ from deploy.judgement in rollouts that go by this plan.
+    judgement: Judgement | None = None
 
 
 CANARY = Plan(
@@ -144,3 +146,21 @@ class Deploy(Section):
     rolling: Plan = ROLLING
     shadow: Plan = SHADOW
     ab: Plan = AB
+
+    def judged(self, plan: Plan) -> Plan:
+        """A plan with the whole judgement that rollouts by it go by.
+
+        Raises:
+            ValueError: what the plan says of it does not go with what is said here.
+        """
+        judgement = self.judgement if plan.judgement is None else self.judgement.changed(plan.judgement)
+        return plan.model_copy(update={"judgement": judgement})
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> Self:
+        for name in ("canary", "blue_green", "rolling", "shadow", "ab"):
+            try:
+                self.judged(getattr(self, name))
+            except ValueError as err:
+                raise ValueError(f"{err} (of {name})") from err
+        return self

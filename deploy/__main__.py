@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data import command, configuration
-from data.errors import NotFoundError
+from data import command, configuration, validation
+from data.deployment import Plan
+from data.errors import ConfigError, NotFoundError
 from data.params import PARAMS, Params
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def down(config: Params, _: argparse.Namespace) -> int:
 
 def _rolling_out(strategy: str) -> Callable[[Params, argparse.Namespace], int]:
     def run(config: Params, asked: argparse.Namespace) -> int:
-        plan = getattr(config.deploy, strategy.replace("-", "_"))
+        plan = _plan(config, strategy, asked.plan)
         if asked.dry_run:
             from deploy import status as shown
 
@@ -73,6 +74,22 @@ def _rolling_out(strategy: str) -> Callable[[Params, argparse.Namespace], int]:
         return CODES[_driver(config).begin(strategy, asked.bento, plan)]
 
     return run
+
+
+def _plan(config: Params, strategy: str, file: Path | None) -> Plan:
+    """The plan that a rollout goes by, with the judgement, checked whole.
+
+    Raises:
+        ConfigError: the file cannot be followed.
+    """
+    if file is None:
+        chosen: Plan = getattr(config.deploy, strategy.replace("-", "_"))
+        return config.deploy.judged(chosen)
+    read = validation.load(file, Plan, "--plan wants a YAML file with steps, as deploy.canary in params.yaml has them")
+    try:
+        return config.deploy.judged(read)
+    except ValueError as err:
+        raise ConfigError(f"{file}: {err}", param="judgement") from err
 
 
 def rollback(config: Params, asked: argparse.Namespace) -> int:
@@ -207,6 +224,7 @@ def main(argv: list[str]) -> None:
         runs[strategy] = _rolling_out(strategy)
         parser_of = commands.add_parser(strategy, help=text, description=text, epilog=EXIT_CODES)
         parser_of.add_argument("bento", help="tag of the candidate")
+        parser_of.add_argument("--plan", type=Path, metavar="FILE", help="instead of the one in params.yaml, in YAML")
         parser_of.add_argument("--dry-run", action="store_true", help="print what would happen, and do nothing")
     made["resume"].epilog = EXIT_CODES
     made["rollback"].add_argument("bento", nargs="?", help="tag (default: the version before)")
