@@ -18,7 +18,7 @@ from data.deployment import Plan, Step
 from data.errors import BentocastError
 from data.rollout import Judgement
 from data.verdict import Outcome, Verdict
-from deploy import keeper, versions
+from deploy import keeper, live, versions
 from deploy.answers import Answers
 from deploy.faults import RolloutError
 from deploy.fleet import Fleet
@@ -354,11 +354,7 @@ class Driver:
         if said == self._told[0] and self.now() - self._told[1] < TELL_SECONDS:
             return
         self._told = (said, self.now())
-        seen = progress.sums(progress.candidate)
-        self.fleet.say(
-            f"step {progress.step + 1} of {len(plan.steps)} ({plan.steps[progress.step]}): {seen.seen:,} requests, "
-            f"{seen.errors:,} errors; {', '.join(f'{check.name} {check.outcome}' for check in verdict.checks)}"
-        )
+        self.fleet.say(live.line(plan, progress, verdict))
 
     def _close(self, rollout: Rollout, state: str, reason: str) -> str:
         """Write down how it ends, then end it."""
