@@ -129,6 +129,8 @@ class Plan(Section):
     replace: bool = False
     #: The version before stays up without requests after a promotion, until the next rollout: a way back in a second.
     keep: bool = False
+    #: What is to differ from deploy.judgement in rollouts that go by this plan.
+    judgement: Judgement | None = None
 
 
 CANARY = Plan(
@@ -169,4 +171,22 @@ class Deploy(Section):
                 "router.sticky: all requests of a user go to one version and share its luck, got judgement.cluster 1, "
                 "wanted how many requests one user makes in a rollout, at most: set judgement.cluster to that"
             )
+        return self
+
+    def judged(self, plan: Plan) -> Plan:
+        """A plan with the whole judgement that rollouts by it go by.
+
+        Raises:
+            ValueError: what the plan says of it does not go with what is said here.
+        """
+        judgement = self.judgement if plan.judgement is None else self.judgement.changed(plan.judgement)
+        return plan.model_copy(update={"judgement": judgement})
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> Self:
+        for name in ("canary", "blue_green", "rolling", "shadow", "ab"):
+            try:
+                self.judged(getattr(self, name))
+            except ValueError as err:
+                raise ValueError(f"{err} (of {name})") from err
         return self

@@ -9,12 +9,10 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from data import durations, validation
 from data.deployment import Deploy
-from data.errors import ConfigError
 from data.loadtest import Loadtest
 from data.monitoring import Monitoring
 from data.section import Duration, Section, Share
@@ -336,13 +334,7 @@ def load(path: Path = PARAMS) -> Params:
     Raises:
         ConfigError: the file is missing, is not YAML, or holds an unknown key or a wrong value.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as err:
-        raise ConfigError(f"{path} not found: run the command in the project's folder") from err
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(err).split())}") from err
-    return parse(raw, str(path))
+    return validation.load(path, Params, "run the command in the project's folder")
 
 
 def parse(raw: object, where: str = "params.yaml") -> Params:
@@ -351,7 +343,4 @@ def parse(raw: object, where: str = "params.yaml") -> Params:
     Raises:
         ConfigError: one message that lists every value at fault.
     """
-    try:
-        return Params.model_validate(raw)
-    except ValidationError as err:
-        raise ConfigError(f"{where}: {validation.explain(err, Params)}", param=validation.place(err)) from err
+    return validation.parse(raw, Params, where)

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from data import validation
-from data.errors import ConfigError
 from data.section import Section, Share
 
 #: Each edge of the router's histograms of latencies is this many times the one before.
@@ -127,14 +126,14 @@ class Judgement(Section):
         """This one, with all that another one was given; what that was not given stays as it is here.
 
         Raises:
-            ConfigError: both together say what cannot be.
+            ValueError: both together say what cannot be.
         """
         whole = _merged(self.model_dump(), by.model_dump(exclude_unset=True))
         try:
             return Judgement.model_validate(whole)
         except ValidationError as err:
-            raise ConfigError(
-                f"judgement, with what deploy.judgement says: {validation.explain(err, Judgement)}"
+            raise ValueError(
+                f"got a judgement that does not go with deploy.judgement: {validation.explain(err, Judgement)}"
             ) from err
 
 

@@ -1,11 +1,49 @@
-"""What is wrong with something that was read, in words: each value at fault with its place and what is wanted."""
+"""Reading what people wrote: YAML into a section, and what is wrong with it in words, each value with its place."""
 
 from __future__ import annotations
 
 import difflib
-from typing import Any, get_args, get_origin
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel, ValidationError
+
+from data.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load(path: Path, model: type[M], missing: str) -> M:
+    """Read a YAML file and check it whole.
+
+    Args:
+        path: of the file.
+        model: that it is read as.
+        missing: what to do if there is no such file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds an unknown key or a wrong value.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as err:
+        raise ConfigError(f"{path} not found: {missing}") from err
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(err).split())}") from err
+    return parse(raw, model, str(path))
+
+
+def parse(raw: object, model: type[M], where: str) -> M:
+    """Check what is already in memory.
+
+    Raises:
+        ConfigError: one message that lists every value at fault.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as err:
+        raise ConfigError(f"{where}: {explain(err, model)}", param=place(err)) from err
 
 
 def explain(err: ValidationError, model: type[BaseModel]) -> str:

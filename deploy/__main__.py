@@ -7,12 +7,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data import command, configuration
-from data.errors import NotFoundError
+from data import command, configuration, validation
+from data.deployment import Plan
+from data.errors import ConfigError, NotFoundError
 from data.params import PARAMS, Params
 
 if TYPE_CHECKING:
@@ -27,6 +29,23 @@ EXIT_CODES = (
     "Exit codes: 0 promoted (shadow: it passed), 7 rolled back, 8 paused, 10 it could not be done, 2 usage or another "
     "rollout under way. Plans: deploy in params.yaml."
 )
+#: How commands are listed, each in one place.
+GROUPS = {
+    "Strategies: bring a new Bento to users, or only try it": ("canary", "blue-green", "rolling", "shadow", "ab"),
+    "Steering: from another terminal, while one is under way": ("pause", "resume", "promote", "abort", "rollback"),
+    "Looking": ("status", "verdict", "history", "report", "lineage", "simulate"),
+    "The machine": ("up", "scale", "down"),
+}
+DESCRIPTION = """\
+Brings Bentos to users on this machine, behind a router, and judges each on the way.
+
+  python -m deploy up                      the newest Bento serves on http://127.0.0.1:8080
+  python -m deploy canary bentocast:TAG    another one, step by step: promoted on a pass, else taken back
+  python -m deploy status --follow         watch it
+  python -m deploy rollback                the version before, at once
+"""
+TEACHING = """\
+`python -m deploy COMMAND --help` says more; every strategy takes --dry-run. docs/rollouts.md explains it all."""
 #: Strategies by name, each a plan in params.yaml.
 STRATEGIES = {
     "canary": "Bring a new Bento to users step by step, judge it on the way, and promote it or roll it back.",
@@ -64,7 +83,7 @@ def down(config: Params, _: argparse.Namespace) -> int:
 
 def _rolling_out(strategy: str) -> Callable[[Params, argparse.Namespace], int]:
     def run(config: Params, asked: argparse.Namespace) -> int:
-        plan = getattr(config.deploy, strategy.replace("-", "_"))
+        plan = _plan(config, strategy, asked.plan)
         if asked.dry_run:
             from deploy import status as shown
 
@@ -73,6 +92,22 @@ def _rolling_out(strategy: str) -> Callable[[Params, argparse.Namespace], int]:
         return CODES[_driver(config).begin(strategy, asked.bento, plan)]
 
     return run
+
+
+def _plan(config: Params, strategy: str, file: Path | None) -> Plan:
+    """The plan that a rollout goes by, with the judgement, checked whole.
+
+    Raises:
+        ConfigError: the file cannot be followed.
+    """
+    if file is None:
+        chosen: Plan = getattr(config.deploy, strategy.replace("-", "_"))
+        return config.deploy.judged(chosen)
+    read = validation.load(file, Plan, "--plan wants a YAML file with steps, as deploy.canary in params.yaml has them")
+    try:
+        return config.deploy.judged(read)
+    except ValueError as err:
+        raise ConfigError(f"{file}: {err}", param="judgement") from err
 
 
 def rollback(config: Params, asked: argparse.Namespace) -> int:
@@ -99,11 +134,17 @@ def scale(config: Params, asked: argparse.Namespace) -> int:
     return 0
 
 
-def status(config: Params, _: argparse.Namespace) -> int:
-    """What is up, where requests go, and which rollout is under way."""
+def status(config: Params, asked: argparse.Namespace) -> int:
+    """What is up, where requests go, and which rollout is under way; `--follow` watches it to its end."""
+    from deploy import live
     from deploy import status as shown
 
-    print(shown.text(_fleet(config)))
+    fleet = _fleet(config)
+    under_way = fleet.journal.under_way() if asked.follow else None
+    if under_way is None:
+        print(shown.text(fleet))
+    else:
+        live.Follower(fleet.journal, sys.stdout).follow(under_way.id)
     return 0
 
 
@@ -177,9 +218,18 @@ def _driver(config: Params) -> Driver:
 
 def main(argv: list[str]) -> None:
     """Run one command."""
-    parser = argparse.ArgumentParser(prog="python -m deploy", description="What happens to a Bento after it is built.")
-    parser.add_argument("--params", type=Path, default=PARAMS, help="configuration (default: %(default)s)")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy",
+        usage="python -m deploy [--params FILE] COMMAND ...",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--params", type=Path, default=PARAMS, metavar="FILE", help="configuration (default: %(default)s)"
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog="python -m deploy"
+    )
     runs: dict[str, Callable[[Params, argparse.Namespace], int]] = {
         "up": up,
         "rollback": rollback,
@@ -193,31 +243,44 @@ def main(argv: list[str]) -> None:
         "lineage": lineage,
         "down": down,
     }
-    made = {name: commands.add_parser(name, help=run.__doc__, description=run.__doc__) for name, run in runs.items()}
+    made = {name: commands.add_parser(name, description=run.__doc__) for name, run in runs.items()}
     for wish, text in (
         ("pause", "Hold the rollout that is under way where it is."),
         ("promote", "Promote the candidate now, whatever the verdict."),
         ("abort", "Roll the candidate back now."),
     ):
         runs[wish] = _asking(wish)
-        commands.add_parser(wish, help=text, description=text)
+        made[wish] = commands.add_parser(wish, description=text)
     for name in ("up", "lineage"):
         made[name].add_argument("bento", nargs="?", default="bentocast", help="tag (default: the newest bentocast)")
     for strategy, text in STRATEGIES.items():
         runs[strategy] = _rolling_out(strategy)
-        parser_of = commands.add_parser(strategy, help=text, description=text, epilog=EXIT_CODES)
+        parser_of = made[strategy] = commands.add_parser(strategy, description=text, epilog=EXIT_CODES)
         parser_of.add_argument("bento", help="tag of the candidate")
+        parser_of.add_argument("--plan", type=Path, metavar="FILE", help="instead of the one in params.yaml, in YAML")
         parser_of.add_argument("--dry-run", action="store_true", help="print what would happen, and do nothing")
     made["resume"].epilog = EXIT_CODES
     made["rollback"].add_argument("bento", nargs="?", help="tag (default: the version before)")
     made["simulate"].add_argument("--rollouts", type=_many, default=1_000, help="of each kind (default: %(default)s)")
     made["report"].add_argument("number", nargs="?", type=int, help="of the rollout")
     _verdict_arguments(made["verdict"])
+    made["status"].add_argument("--follow", action="store_true", help="until the rollout under way has ended")
     made["scale"].add_argument("many", type=_many, help="instances")
+    parser.epilog = f"{_listed({name: str(one.description) for name, one in made.items()})}\n\n{TEACHING}"
     asked = parser.parse_args(argv)
     for number in (signal.SIGINT, signal.SIGTERM):  # a rollout that is interrupted pauses
         signal.signal(number, signal.default_int_handler)
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))
+
+
+def _listed(texts: Mapping[str, str]) -> str:
+    """All commands by group, with what each does."""
+    lines = []
+    for title, names in GROUPS.items():
+        lines += ["", f"{title}:"]
+        for name in names:
+            lines += textwrap.wrap(texts[name], 100, initial_indent=f"  {name:12}", subsequent_indent=" " * 14)
+    return "\n".join(lines[1:])
 
 
 def _verdict_arguments(parser: argparse.ArgumentParser) -> None:

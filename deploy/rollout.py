@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from data import durations
 from data.deployment import Plan, Step
 from data.errors import BentocastError
+from data.rollout import Judgement
 from data.verdict import Outcome, Verdict
-from deploy import keeper, versions
+from deploy import keeper, live, versions
 from deploy.answers import Answers
 from deploy.faults import RolloutError
 from deploy.fleet import Fleet
@@ -155,7 +156,7 @@ class Driver:
         if not stable:
             raise RolloutError("the version that serves has no instance: see `python -m deploy status`")
         progress = Progress(traffic.stable, candidate.name, len(stable))
-        written = plan.model_dump(mode="json") if plan else {}
+        written = fleet.plan.judged(plan).model_dump(mode="json") if plan else {}
         return fleet.journal.begin(strategy, stable[0].tag, candidate.tag, written, progress.written(), self.now())
 
     def _before(self) -> str:
@@ -235,7 +236,7 @@ class Driver:
                 ended = self._step(rollout, plan, progress, answers)
                 if ended:
                     return ended
-        reason = _short(progress.verdict(plan.steps, self.fleet.plan.judgement))
+        reason = _short(progress.verdict(plan.steps, self._judgement(plan)))
         return (PROMOTED if plan.end == "promote" else ENDED), reason
 
     def _step(
@@ -276,7 +277,7 @@ class Driver:
 
     def _look(self, rollout: Rollout, plan: Plan, progress: Progress, answers: Answers | None) -> Verdict:
         """Read what came, judge it, and write both down."""
-        step, judgement = plan.steps[progress.step], self.fleet.plan.judgement
+        step, judgement = plan.steps[progress.step], self._judgement(plan)
         reading = self._reading(step, progress)
         progress.add(reading)
         if progress.choose_edges(progress.sums(progress.stable), judgement):
@@ -297,12 +298,16 @@ class Driver:
         self._tell(plan, progress, verdict)
         return verdict
 
+    def _judgement(self, plan: Plan) -> Judgement:
+        """As it was when the rollout began, for it stands in the journal with the plan."""
+        return self.fleet.plan.judgement if plan.judgement is None else plan.judgement
+
     def _enter(self, rollout: Rollout, plan: Plan, progress: Progress) -> None:
         """Move traffic to where the step wants it, and begin (or go on) to count."""
         fleet, step = self.fleet, plan.steps[progress.step]
         if not progress.is_counting:
             before = fleet.router.counted([progress.stable]).values()
-            progress.choose_edges(sum((one[progress.stable] for one in before), Counters()), fleet.plan.judgement)
+            progress.choose_edges(sum((one[progress.stable] for one in before), Counters()), self._judgement(plan))
             fleet.journal.step(rollout.id, progress.written(), step.model_dump(mode="json"), self.now())
         many = max(1, math.ceil((step.weight or 0) * progress.instances))
         fleet.bring(versions.take(fleet.place, rollout.candidate), many)
@@ -349,11 +354,7 @@ class Driver:
         if said == self._told[0] and self.now() - self._told[1] < TELL_SECONDS:
             return
         self._told = (said, self.now())
-        seen = progress.sums(progress.candidate)
-        self.fleet.say(
-            f"step {progress.step + 1} of {len(plan.steps)} ({plan.steps[progress.step]}): {seen.seen:,} requests, "
-            f"{seen.errors:,} errors; {', '.join(f'{check.name} {check.outcome}' for check in verdict.checks)}"
-        )
+        self.fleet.say(live.line(plan, progress, verdict))
 
     def _close(self, rollout: Rollout, state: str, reason: str) -> str:
         """Write down how it ends, then end it."""

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from data.deployment import Plan
+from data.rollout import Judgement
 from deploy import instances
 from deploy.fleet import Fleet
 from deploy.journal import Rollout
@@ -73,7 +74,20 @@ def plan(strategy: str, tag: str, chosen: Plan) -> str:
         lines.append("  for each instance of the candidate that comes, one of the version before goes")
     if chosen.keep:
         lines.append("  the version before stays up, without requests, until the next rollout")
+    if chosen.judgement is not None:
+        lines.append(f"  judged by: {'; '.join(_limits(chosen.judgement))}")
     return "\n".join(lines)
+
+
+def _limits(judgement: Judgement) -> list[str]:
+    """What a candidate is judged by: a part for each check, and the numbers that all share."""
+    whole = judgement.model_dump()
+    checks = [
+        f"{name} {', '.join(f'{key} {value:g}' for key, value in limits.items())}"
+        for name, limits in whole.items()
+        if isinstance(limits, dict) and name != "parts"
+    ]
+    return [*checks, *(f"{name} {value:g}" for name, value in whole.items() if not isinstance(value, dict))]
 
 
 def _how(one: instances.Instance) -> str:

@@ -58,7 +58,10 @@ def on(asked: Asked, judgement: Judgement, source: Prometheus | None, now: float
         RequestError: counts that cannot be, or phases that are not one after another.
         PrometheusError: it cannot be read, or nobody said where it is.
     """
-    judgement = judgement.changed(asked.judgement)
+    try:
+        judgement = judgement.changed(asked.judgement)
+    except ValueError as err:
+        raise RequestError(f"the body: judgement: {err}") from err
     edges: tuple[float, ...] = asked.edges
     if asked.is_counted:
         phases = asked.counted()

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from data.errors import BentocastError, ConfigError, RequestError
+from data.errors import BentocastError, RequestError
 from data.rollout import Judgement
 from data.verdict import Outcome, Verdict
 from deploy.faults import RolloutError
@@ -142,8 +142,6 @@ async def _refused(_: Request, err: Exception) -> Response:
     status = 500
     if isinstance(err, RequestError):
         status = err.status
-    elif isinstance(err, ConfigError):
-        status = 400
     elif isinstance(err, PrometheusError):
         status = 502
     elif isinstance(err, RolloutError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +12,8 @@ import pytest
 from data import params
 from data.deployment import Deploy, Plan
 from data.errors import ConfigError
+from data.rollout import PairLimits
+from deploy import __main__ as commands
 from tests.loadtests.store import ROOT
 
 
@@ -55,3 +60,88 @@ def test_a_plan_survives_the_journal() -> None:
     for name in ("canary", "blue_green", "rolling", "shadow", "ab"):
         plan: Plan = getattr(Deploy(), name)
         assert Plan.model_validate(plan.model_dump(mode="json")) == plan
+
+
+def test_a_plan_says_what_is_judged_otherwise() -> None:
+    deploy = Deploy.model_validate(
+        {
+            "judgement": {"alpha": 0.05, "slowness": {"tolerated": 2.0, "excluded": 4.0}},
+            "canary": {"steps": [{"weight": 0.5}], "judgement": {"answers": {"tolerated": 0.5, "excluded": 0.9}}},
+        }
+    )
+    judged = deploy.judged(deploy.canary).judgement
+    assert judged is not None
+    assert judged.answers == PairLimits(tolerated=0.5, excluded=0.9)
+    assert (judged.alpha, judged.slowness.excluded) == (0.05, 4.0)
+    assert deploy.judged(deploy.shadow).judgement == deploy.judgement
+    assert Plan.model_validate(deploy.judged(deploy.canary).model_dump(mode="json")) == deploy.judged(deploy.canary)
+
+
+@pytest.mark.parametrize(
+    ("judgement", "fault"),
+    [
+        ({"alpha": 1}, "deploy.canary.judgement.alpha: got 1, input should be less than or equal to 0.2"),
+        ({"anwsers": {}}, "deploy.canary.judgement.anwsers: unknown key, did you mean 'answers'?"),
+        (
+            {"slowness": {"excluded": 2.0}},
+            "deploy: got a judgement that does not go with deploy.judgement: slowness: got excluded 2 with tolerated 3",
+        ),
+    ],
+)
+def test_a_judgement_of_a_plan_that_cannot_be(judgement: dict[str, Any], fault: str) -> None:
+    whole = params.load(ROOT / "params.yaml").model_dump(mode="json")
+    whole["deploy"]["judgement"]["slowness"] = {"tolerated": 3.0, "excluded": 10.0}
+    whole["deploy"]["canary"]["judgement"] = judgement
+    with pytest.raises(ConfigError) as err:
+        params.parse(whole)
+    assert fault in err.value.message
+
+
+def dry_run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        commands.main(["canary", "b:two", "--dry-run", *arguments])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.fixture(autouse=True)
+def _keep_signals() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_plan_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(
+        "steps: [{weight: 0.3, requests: 77}]\nend: stop\njudgement: {answers: {tolerated: 0.5, excluded: 0.9}}"
+    )
+    told = dry_run(capsys, "--plan", str(file))
+    assert "1. weight 30%: 77 requests" in told
+    assert "taken away again, with a verdict" in told
+    assert "answers tolerated 0.5, excluded 0.9; " in told
+    assert "alpha 0.01" in told
+    assert "answers tolerated 0.5" not in dry_run(capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (None, "plan.yaml not found: --plan wants a YAML file with steps"),
+        ("steps: [", "plan.yaml is not YAML: "),
+        ("", "plan.yaml: the file: got None, input should be a valid dictionary"),
+        ("end: stop", "plan.yaml: steps: missing, wanted a value"),
+        ("steps: [{weight: 0.1, requets: 5}]", "plan.yaml: steps.0.requets: unknown key, did you mean 'requests'?"),
+        ("steps: [{weight: 0.5}, {weight: 0.1}]", "plan.yaml: steps: got weights 0.5, 0.1, wanted each above"),
+        ("steps: [{weight: 0.5}]\njudgement: {alpha: 7}", "plan.yaml: judgement.alpha: got 7"),
+    ],
+)
+def test_a_file_that_is_no_plan(tmp_path: Path, text: str | None, fault: str) -> None:
+    file = tmp_path / "plan.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError) as err:
+        commands.main(["canary", "b:two", "--plan", str(file)])
+    assert fault in err.value.message
+    assert err.value.exit_code == 2

@@ -1,0 +1,166 @@
+"""A rollout while it goes on: redrawn every second on a terminal, a line for each change elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from data import durations
+from data.deployment import Plan
+from data.verdict import Check, Verdict
+from deploy.journal import Journal, Rollout
+from deploy.progress import Progress
+
+REDRAW_SECONDS = 1.0
+#: Letters of a bar.
+BAR = 20
+FULL, EMPTY = "█", "░"
+#: To the first of so many lines above, and everything from there on away.
+_BACK = "\x1b[{}F\x1b[J"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A rollout as the journal has it.
+
+    Attributes:
+        rollout: of which.
+        plan: that it goes by; None for a way back, which has none.
+        progress: so far.
+        verdict: of the last look, or None before the first.
+    """
+
+    rollout: Rollout
+    plan: Plan | None
+    progress: Progress
+    verdict: Verdict | None
+
+    @classmethod
+    def of(cls, journal: Journal, number: int) -> Moment:
+        """Read it."""
+        rollout, written, look = journal.rollout(number), journal.progress(number), journal.last(number, "look")
+        assert rollout is not None, "it was under way"
+        assert written is not None, "it is written with the rollout"
+        return cls(
+            rollout,
+            Plan.model_validate(rollout.plan) if rollout.plan else None,
+            Progress.read(written),
+            Verdict.model_validate(look.about["verdict"]) if look else None,
+        )
+
+    @property
+    def changes(self) -> tuple[object, ...]:
+        """What is worth a line when it is another one."""
+        checks = self.verdict.checks if self.verdict else ()
+        return (self.rollout.state, self.progress.step, *((check.name, check.outcome) for check in checks))
+
+
+def line(plan: Plan, progress: Progress, verdict: Verdict) -> str:
+    """Where a rollout stands."""
+    seen = progress.sums(progress.candidate)
+    return (
+        f"step {progress.step + 1} of {len(plan.steps)} ({plan.steps[progress.step]}): {seen.seen:,} requests, "
+        f"{seen.errors:,} errors; {', '.join(f'{check.name} {check.outcome}' for check in verdict.checks)}"
+    )
+
+
+def picture(moment: Moment, now: float) -> list[str]:
+    """The same at length: what is left of the step, and each check's evidence as a share of what it needs.
+
+    Args:
+        moment: the rollout.
+        now: seconds since 1970.
+    """
+    rollout, plan, progress = moment.rollout, moment.plan, moment.progress
+    lines = [f"{rollout.strategy} {rollout.id} of {rollout.candidate}: {rollout.state}{_why(rollout)}"]
+    if plan is None or progress.step < 0:
+        return [*lines, "  starting"] if rollout.ended is None else lines
+    step, seen = plan.steps[progress.step], progress.sums(progress.candidate)
+    left = progress.began + durations.seconds(step.at_most) - now
+    lines += [
+        f"  step {progress.step + 1} of {len(plan.steps)}: {step}",
+        f"  requests {_bar(seen.seen / step.requests)} {seen.seen:,} of {step.requests:,} wanted, {seen.errors:,} errors",
+        f"  time     {_bar(1 - left / durations.seconds(step.at_most))} {_minutes(left)} left of {step.at_most}",
+    ]
+    if moment.verdict:
+        lines += ["", "  check     so far        evidence of harm                 evidence that there is none"]
+        lines += [_check(check) for check in moment.verdict.checks]
+    return lines
+
+
+@dataclass
+class Follower:
+    """Shows a rollout until it ends.
+
+    Attributes:
+        journal: that it is in.
+        out: where it is shown.
+        sleep: waits, seconds.
+        now: seconds since 1970.
+    """
+
+    journal: Journal
+    out: TextIO
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.time
+    _drawn: int = field(default=0, init=False)
+    _told: tuple[object, ...] = field(default=(), init=False)
+
+    def follow(self, number: int) -> None:
+        """Until it has ended; a pause is no end."""
+        while True:
+            moment = Moment.of(self.journal, number)
+            self._show(moment)
+            if moment.rollout.ended is not None:
+                return
+            self.sleep(REDRAW_SECONDS)
+
+    def _show(self, moment: Moment) -> None:
+        if self.out.isatty():
+            columns = shutil.get_terminal_size().columns  # a line that wraps would be two to go back over
+            lines = [text[: columns - 1] for text in picture(moment, self.now())]
+            back = _BACK.format(self._drawn) if self._drawn else ""
+            self.out.write(back + "\n".join(lines) + "\n")
+            self._drawn = len(lines)
+        elif moment.changes != self._told:
+            self._told = moment.changes
+            rollout, is_counting = moment.rollout, moment.plan and moment.verdict and moment.progress.step >= 0
+            if rollout.ended is None and is_counting and rollout.state == "running":
+                assert moment.plan is not None, "it is counting"
+                assert moment.verdict is not None, "it is counting"
+                self.out.write(line(moment.plan, moment.progress, moment.verdict) + "\n")
+            else:
+                self.out.write(picture(moment, self.now())[0] + "\n")
+        self.out.flush()
+
+
+def _check(check: Check) -> str:
+    """Its evidence both ways: logarithms, as shares of the limits at which it fails and passes."""
+    harm, harmless = (_evidence(check, name) for name in ("log_harm", "log_harmless"))
+    return f"  {check.name:8}  {check.outcome:12}  {harm:31}  {harmless}".rstrip()
+
+
+def _evidence(check: Check, name: str) -> str:
+    numbers = check.numbers
+    if name not in numbers:
+        return ""
+    share = max(0.0, numbers[name] / numbers[f"{name}_limit"])
+    return f"{_bar(share)} {min(share, 9.99):4.0%}"
+
+
+def _bar(share: float) -> str:
+    full = round(BAR * max(0.0, min(1.0, share)))
+    return FULL * full + EMPTY * (BAR - full)
+
+
+def _why(rollout: Rollout) -> str:
+    return f": {rollout.why}" if rollout.why else ""
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(0.0, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
