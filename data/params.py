@@ -286,6 +286,8 @@ class Train(Section):
     """
 
     max_rows: int = Field(ge=1_000)
+    #: Age at which a row counts half when the forecast is fitted; null: all rows count the same.
+    recency: Duration | None = None
     #: Age at which an error of the backtest counts half in the calibration of the intervals.
     half_life: Duration = "56d"
     seed: int = Field(default=0, ge=0)

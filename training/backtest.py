@@ -160,7 +160,8 @@ def _one(
     rows = design.rows(panel, origins, known[:, origins])
     design.check_inputs(rows.inputs)
     target = estimator.actuals(panel, origins, design.horizon) / rows.scale[:, None]
-    model = estimator.fit(rows.inputs, target.ravel(), params.train.point, params.train.seed)
+    weight = estimator.weights(panel, origins, design.horizon, params.train.recency)
+    model = estimator.fit(rows.inputs, target.ravel(), params.train.point, params.train.seed, weight)
     test = design.rows(panel, scored, known[:, scored])
     shape = (scored.size, design.horizon)
     point = model.predict(test.inputs).reshape(shape) * test.scale[:, None]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from data import durations
 from data.errors import DataError
 from data.features import Design
 from data.panel import Panel
@@ -47,7 +48,18 @@ def training_origins(
     return np.asarray(usable[(usable - usable[0]) % stride == 0])
 
 
-def fit(inputs: NDArray[np.float32], target: Floats, trees: Trees, seed: int) -> HistGradientBoostingRegressor:
+def weights(panel: Panel, origins: Integers, horizon: int, recency: str | None) -> Floats | None:
+    """Shape (origins * horizon,): how much each row counts, half as much for each `recency` of age; None: all the same."""
+    if recency is None:
+        return None
+    times = panel.times[origins]
+    age = (times.max() - times).astype("timedelta64[s]").astype(np.float64)
+    return np.asarray(np.repeat(0.5 ** (age / durations.seconds(recency)), horizon))
+
+
+def fit(
+    inputs: NDArray[np.float32], target: Floats, trees: Trees, seed: int, weight: Floats | None = None
+) -> HistGradientBoostingRegressor:
     """Fit one model.
 
     Args:
@@ -55,6 +67,7 @@ def fit(inputs: NDArray[np.float32], target: Floats, trees: Trees, seed: int) ->
         target: shape (rows,), in units of the scale; rows whose target is NaN are left out.
         trees: hyper-parameters.
         seed: of the sampling of columns.
+        weight: shape (rows,), how much each counts; all the same if None.
     """
     known = ~np.isnan(target)
     model = HistGradientBoostingRegressor(
@@ -68,7 +81,7 @@ def fit(inputs: NDArray[np.float32], target: Floats, trees: Trees, seed: int) ->
         early_stopping=False,
         random_state=seed,
     )
-    model.fit(inputs[known], target[known])
+    model.fit(inputs[known], target[known], sample_weight=None if weight is None else weight[known])
     return model
 
 

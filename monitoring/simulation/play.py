@@ -34,6 +34,8 @@ from monitoring.steps import Commands
 KEPT_SECONDS = 40 * 86_400.0
 #: The service writes its record and its counters a few times a second.
 SETTLE_SECONDS = 0.4
+#: Sent beyond what the model needs: a history that begins with missing values is too short otherwise.
+SPARE_HOURS = 5 * 24
 #: Requests a second of the users that a canary is judged by.
 CROWD = 40
 TIMEOUT_SECONDS = 60.0
@@ -168,7 +170,7 @@ class Player:
     def _body(self, stations: range | list[int]) -> bytes:
         """A request of some stations at this hour: what is known is before it."""
         design, hour = self._design, self._hour
-        past, ahead = slice(hour - design.context, hour), slice(hour, hour + design.horizon)
+        past, ahead = slice(hour - design.context - SPARE_HOURS, hour), slice(hour, hour + design.horizon)
         city = self.city
         inputs = [
             {
