@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, RootModel, ValidationError, model_validator
 
 from data import atomic
+from data.accuracy import Accuracy
 from data.declaration import Declaration
 from data.errors import ConfigError, ModelError, RequestError
 from data.features import Design, Rows
@@ -125,6 +126,8 @@ class Card(Section):
     trained_from: str
     trained_until: str
     training_rows: int
+    #: What the backtest said; models that were trained before this was kept have none.
+    accuracy: Accuracy | None = None
 
 
 class Example(Section):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from data import durations
 from data.deployment import CANARY, Plan
 from data.section import Duration, Section, Share
+
+
+def _whole_days(duration: str) -> str:
+    if durations.seconds(duration) % 86_400:
+        raise ValueError(f"got {duration!r}, wanted whole days, such as '14d'")
+    return duration
 
 
 class Dependencies(Section):
@@ -69,9 +76,18 @@ class Quality(Section):
     """Test 7: forecasts are as good as the backtest said (see `monitoring.quality`)."""
 
     #: Actual values of this time are compared with what was forecast.
-    window: Duration = "14d"
+    window: Annotated[Duration, AfterValidator(_whole_days)] = "14d"
     #: Of forecasts whose time is over, so many must have an actual value.
     arrived: Share = 0.5
+    #: A service whose forecasts are as good as they were fails about once in this time.
+    false_alarm: Duration = "7300d"
+    #: Largest ratio of errors to what the backtest lets expect, over the window, and in a slice while it gets worse.
+    worse: float = Field(default=1.25, gt=1)
+    #: Largest mean of forecast - actual over the window, up or down, in units of the expected error.
+    bias: float = Field(default=0.75, gt=0)
+    #: How much more than their share of actual values may lie beyond the median; of other quantiles as much less as
+    #: shares of their size vary less.
+    coverage: float = Field(default=0.15, gt=0, lt=0.5)
 
 
 class Loop(Section):

@@ -154,6 +154,7 @@ def pipeline() -> None:
 def main() -> None:
     """Run all benchmarks, or one contender."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=["features", "serving", "join", "pipeline"], help="default: all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--series", type=int, default=SERIES, help=argparse.SUPPRESS)
@@ -161,11 +162,14 @@ def main() -> None:
     if asked.contender:
         contender(asked.contender, asked.series)
         return
+    from tests.bench_join import join
     from tests.bench_serving import serving
 
-    features(asked.rounds)
-    serving(asked.rounds)
-    pipeline()
+    for name, part in {"features": features, "serving": serving, "join": join}.items():
+        if asked.part in (None, name):
+            part(asked.rounds)
+    if asked.part in (None, "pipeline"):
+        pipeline()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from data.features import Design
 from data.forecaster import Bins, Card, Reference
 from data.panel import Panel
 from data.params import Params
-from training import estimator, export, intervals, noise
+from training import accuracy, estimator, export, intervals, noise
 from training.export import Parity
 from training.forecasts import Forecasts
 
@@ -97,6 +97,7 @@ def run(
         trained_from=str(times.min()),
         trained_until=str(times.max()),
         training_rows=int(rows.inputs.shape[0]),
+        accuracy=accuracy.of(panel, forecasts),
     )
     return Trained(card, onnx, parity)
 

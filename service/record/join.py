@@ -60,11 +60,6 @@ class StoredForecast:
     levels: Floats
     quantiles: Floats
 
-    @property
-    def steps(self) -> Integers:
-        """1 to the horizon."""
-        return np.arange(1, self.mean.size + 1, dtype=np.int64)
-
 
 @dataclass(frozen=True)
 class StoredActuals:
@@ -104,16 +99,23 @@ def texts(values: Sequence[str]) -> Texts:
     return made
 
 
+def unrolled(forecasts: Sequence[StoredForecast]) -> tuple[Integers, Integers, Integers]:
+    """All steps of some forecasts, one after another: place of the forecast, step from 1 on, time in seconds."""
+    sizes = np.array([one.mean.size for one in forecasts])
+    rows = np.repeat(np.arange(sizes.size), sizes)
+    steps = np.arange(rows.size) - (np.cumsum(sizes) - sizes)[rows] + 1
+    origins = np.array([one.origin for one in forecasts], dtype=np.int64)
+    return rows, steps, origins[rows] + np.array([one.step_seconds for one in forecasts], dtype=np.int64)[rows] * steps
+
+
 def _aligned(forecasts: Sequence[StoredForecast], actuals: StoredActuals, window: tuple[int, int]) -> Pairs:
-    steps = np.concatenate([one.steps for one in forecasts])
-    times = np.concatenate([one.origin + one.step_seconds * one.steps for one in forecasts])
+    rows, steps, times = unrolled(forecasts)
     kept = (times >= window[0]) & (times < window[1])
-    steps, times = steps[kept], times[kept]
-    rows = np.repeat(np.arange(len(forecasts)), [one.mean.size for one in forecasts])[kept]
-    series = texts([one.series for one in forecasts])[rows]
-    actual, has_actual = _look_up(series, times, actuals)
+    rows, steps, times = rows[kept], steps[kept], times[kept]
+    series = texts([one.series for one in forecasts])
+    actual, has_actual = _look_up(series, rows, times, actuals)
     return Pairs(
-        series=series,
+        series=series[rows],
         model_version=texts([one.model_version for one in forecasts])[rows],
         created_at=np.array([one.created_at for one in forecasts])[rows],
         origin=np.array([one.origin for one in forecasts], dtype="datetime64[s]")[rows],
@@ -127,23 +129,23 @@ def _aligned(forecasts: Sequence[StoredForecast], actuals: StoredActuals, window
     )
 
 
-def _look_up(series: Texts, times: Integers, actuals: StoredActuals) -> tuple[Floats, NDArray[np.bool_]]:
-    """The actual value of each (series, time), and whether there is one."""
+def _look_up(
+    series: Texts, rows: Integers, times: Integers, actuals: StoredActuals
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """The actual value of each (series[row], time), and whether there is one."""
     if not (times.size and actuals.times.size):
         return np.full(times.size, np.nan), np.zeros(times.size, dtype=np.bool_)
     numbers = {name: number for number, name in enumerate(dict.fromkeys(actuals.series.tolist()))}
     first = min(times.min(), actuals.times.min())
     span = max(times.max(), actuals.times.max()) - first + 1
 
-    def keys(series: Texts, times: Integers) -> Integers:
-        """One integer for each (series, time); negative for a series without actual values."""
-        known = np.array([numbers.get(name, -1) for name in series.tolist()], dtype=np.int64)
-        made: Integers = known * span + (times - first)
-        return made
+    def numbered(names: Texts) -> Integers:
+        """-1 for a series without actual values, whose keys are then negative."""
+        return np.array([numbers.get(name, -1) for name in names.tolist()], dtype=np.int64)
 
-    there = keys(actuals.series, actuals.times)
+    there = numbered(actuals.series) * span + (actuals.times - first)
     order = np.argsort(there)
-    wanted = keys(series, times)
+    wanted = numbered(series)[rows] * span + (times - first)
     places = order[np.searchsorted(there, wanted, sorter=order).clip(max=order.size - 1)]
     found = there[places] == wanted
     return np.where(found, actuals.values[places], np.nan), found

@@ -13,14 +13,23 @@ from service.record.address import Address
 from service.record.engine import open_engine
 from service.record.errors import RecordUnavailableError
 from service.record.health import fix
-from service.record.join import Integers, Pairs, StoredActuals, StoredForecast, join, texts
+from service.record.join import Integers, Pairs, StoredActuals, StoredForecast, join, texts, unrolled
 from service.record.tables import ACTUALS, FORECASTS, check_version
 
-#: What one chunk holds: forecasts, and numbers in them; the forecast that goes over is the last one.
-CHUNK_FORECASTS = 512
+#: What one chunk holds: forecasts, and numbers in them; the forecast that goes over is the last one. The actual values
+#: of a chunk's times are read with it, so small chunks would read those of a day ahead 24 times over.
+CHUNK_FORECASTS = 16_384
 CHUNK_NUMBERS = 1_000_000
 #: Rows that the driver fetches at once.
-_FETCH_FORECASTS, _FETCH_ACTUALS = 32, 10_000
+_FETCH_FORECASTS, _FETCH_ACTUALS = 256, 10_000
+
+_COLUMNS = [
+    FORECASTS.c[name]
+    for name in (
+        *("series", "model_version", "created_at", "origin", "step_seconds", "mean", "levels", "quantiles"),
+        *("last_time", "id"),
+    )
+]
 
 #: Time of the last step and id of a forecast: the place in the order in which they are read.
 Place = tuple[int, int]
@@ -71,7 +80,7 @@ def _seconds(time: np.datetime64) -> int:
 def _chunk(after: Place, window: tuple[int, int], model_version: str | None) -> Select[Any]:
     table = FORECASTS.c
     chunk = (
-        select(FORECASTS)
+        select(*_COLUMNS)
         .where(tuple_(table.last_time, table.id) > tuple_(*after), table.origin < window[1])
         .order_by(table.last_time, table.id)
         .limit(CHUNK_FORECASTS)
@@ -84,10 +93,10 @@ def _forecasts(connection: Connection, chunk: Select[Any]) -> tuple[list[StoredF
     forecasts: list[StoredForecast] = []
     numbers, place = 0, None
     with connection.execution_options(yield_per=_FETCH_FORECASTS).execute(chunk) as found:
-        for row in found:
-            forecasts.append(decode(row))
+        for *columns, last_time, key in found:
+            forecasts.append(_decode(*columns))
             numbers += forecasts[-1].mean.size + forecasts[-1].quantiles.size
-            place = (row.last_time, row.id)
+            place = (last_time, key)
             if numbers >= CHUNK_NUMBERS or len(forecasts) == CHUNK_FORECASTS:
                 return forecasts, place
     return forecasts, None
@@ -95,24 +104,31 @@ def _forecasts(connection: Connection, chunk: Select[Any]) -> tuple[list[StoredF
 
 def decode(row: Row[Any]) -> StoredForecast:
     """A row of `FORECASTS`."""
-    mean, levels, quantiles = (np.frombuffer(blob, dtype="<f8") for blob in (row.mean, row.levels, row.quantiles))
-    return StoredForecast(
-        series=row.series,
-        model_version=row.model_version,
-        created_at=row.created_at,
-        origin=row.origin,
-        step_seconds=row.step_seconds,
-        mean=mean,
-        levels=levels,
-        quantiles=quantiles.reshape(levels.size, mean.size),
+    return _decode(
+        row.series,
+        row.model_version,
+        row.created_at,
+        row.origin,
+        row.step_seconds,
+        row.mean,
+        row.levels,
+        row.quantiles,
     )
+
+
+def _decode(
+    series: str, version: str, created_at: float, origin: int, step_seconds: int, *blobs: bytes
+) -> StoredForecast:
+    mean, levels, quantiles = (np.frombuffer(blob, dtype="<f8") for blob in blobs)
+    table = quantiles.reshape(levels.size, mean.size)
+    return StoredForecast(series, version, created_at, origin, step_seconds, mean, levels, table)
 
 
 def actuals(connection: Connection, forecasts: Sequence[StoredForecast], window: tuple[int, int]) -> StoredActuals:
     """The actual values at the times of some forecasts."""
     parts: list[StoredActuals] = []
     if forecasts:
-        times = np.unique(np.concatenate([one.origin + one.step_seconds * one.steps for one in forecasts]))
+        times = np.unique(unrolled(forecasts)[2])
         times = times[(times >= window[0]) & (times < window[1])]
         parts = list(_read(connection, sorted({one.series for one in forecasts}), times)) if times.size else []
     return StoredActuals(
@@ -130,7 +146,8 @@ def _read(connection: Connection, series: list[str], times: Integers) -> Iterato
     )
     with connection.execution_options(yield_per=_FETCH_ACTUALS).execute(wanted) as found:
         for rows in found.partitions():
-            at = np.array([row.time for row in rows], dtype=np.int64)
+            names, when, numbers = zip(*rows, strict=True)
+            at = np.array(when, dtype=np.int64)
             kept = np.isin(at, times)
-            values = np.array([row.value for row in rows], dtype=np.float64)  # None becomes NaN
-            yield StoredActuals(texts([row.series for row in rows])[kept], at[kept], values[kept])
+            values = np.array(numbers, dtype=np.float64)  # None becomes NaN
+            yield StoredActuals(texts(names)[kept], at[kept], values[kept])
