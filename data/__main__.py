@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
 
-from data import atomic, command, configuration, store
+from data import atomic, command, configuration, pushing, store
 from data.params import PARAMS, Params
+
+STAGES = {"ingest", "features"}
 
 
 def ingest(config: Params, _: argparse.Namespace) -> None:
@@ -61,7 +64,8 @@ def main(argv: list[str]) -> None:
     made["example"].add_argument("--horizon", type=int, help="steps ahead (default: the model's)")
     made["example"].add_argument("series", nargs="*", help="names of series (default: the first one)")
     asked = parser.parse_args(argv)
-    runs[asked.command](configuration.load(asked.params), asked)
+    with pushing.told(asked.command) if asked.command in STAGES else contextlib.nullcontext():
+        runs[asked.command](configuration.load(asked.params), asked)
 
 
 if __name__ == "__main__":

@@ -118,6 +118,8 @@ class Monitoring(Section):
     prometheus: str = Field(default="http://127.0.0.1:9090", pattern=r"^https?://")
     #: From one run of a test to the next (`python -m monitoring serve`).
     every: Duration = "5min"
+    #: Where docs/monitoring.md can be read by whoever gets an alert: an address at your git server, say.
+    runbook: str = "docs/monitoring.md"
     dependencies: Dependencies = Dependencies()
     invariants: Invariants = Invariants()
     skew: Skew = Skew()

@@ -65,6 +65,17 @@ def serve(config: Params, asked: argparse.Namespace) -> int:
     return 0
 
 
+def config(params: Params, asked: argparse.Namespace) -> int:
+    """Write the configuration of Prometheus and Alertmanager, with all rules, into a folder."""
+    from deploy.place import Place
+    from monitoring import servers
+
+    places = servers.Addresses(Place.of(os.environ).folder / "targets.json", tuple(asked.target))
+    servers.write(asked.out, params, places)
+    command.say(f"{asked.out}: {servers.PROMETHEUS}, {servers.RULES}, {servers.ALERTMANAGER}")
+    return 0
+
+
 def _listening(server: type[Server], address: tuple[str, int], *about: Any) -> Server:
     try:
         return server(address, *about)
@@ -196,6 +207,7 @@ def main(argv: list[str]) -> None:
     runs: dict[str, Callable[[Params, argparse.Namespace], int]] = {
         "check": check,
         "serve": serve,
+        "config": config,
         "loop": loop,
         "retrain": retrain,
         "history": history,
@@ -226,6 +238,14 @@ def main(argv: list[str]) -> None:
     )
     made["serve"].add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
     made["serve"].add_argument("--port", type=int, default=9108, help="to listen on (default: %(default)s)")
+    made["config"].add_argument("--out", type=Path, required=True, help="folder")
+    made["config"].add_argument(
+        "--target",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a service to watch besides the deployment's instances, such as one of `make run`; may be repeated",
+    )
     asked = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
 from pathlib import Path
 
-from data import atomic, command, configuration, store
+from data import atomic, command, configuration, pushing, store
 from data.errors import ConfigError, GateError
 from data.params import PARAMS, Params
+
+STAGES = {"backtest", "train", "promote"}
 
 
 def backtest(config: Params, _: argparse.Namespace) -> None:
@@ -110,7 +113,9 @@ def main(argv: list[str]) -> None:
     made["import"].add_argument("--alias", choices=["champion", "challenger"], default="champion")
     made["figures"].add_argument("table", help="path of hour.csv")
     asked = parser.parse_args(argv)
-    runs[asked.command](configuration.load(asked.params), asked)
+    by_hand = asked.command not in STAGES or getattr(asked, "version", None)
+    with contextlib.nullcontext() if by_hand else pushing.told(asked.command):
+        runs[asked.command](configuration.load(asked.params), asked)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,356 @@
+"""The rules, tried by promtool: for each alert series that fire it and series that do not; and what is recorded."""
+
+from __future__ import annotations
+
+import math
+import re
+import stat
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from data import params
+from data.errors import ConfigError
+from data.params import Params
+from monitoring import rules, servers
+from service import endpoints
+from service.metrics import LATENCY, Metrics
+from tests.monitoring.servers import program
+from tests.service import world
+
+pytestmark = pytest.mark.services
+
+ROOT = Path(__file__).parents[2]
+OBJECTIVE = {"seconds": 0.1, "percentile": 0.99, "errors": 0.001}
+WORK = 'job="bentocast",instance="a",service_version="v1",service_name="b",runner_name="b",endpoint="/v1/timeseries/forecast"'
+PROBE = WORK.replace("/v1/timeseries/forecast", "/readyz")
+
+
+@pytest.fixture(scope="module")
+def config() -> Params:
+    loaded = params.load(ROOT / "params.yaml")
+    return loaded.model_validate(loaded.model_dump() | {"loadtest": {"objective": OBJECTIVE}})
+
+
+@pytest.fixture(scope="module")
+def folder(config: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("conf")
+    servers.write(made, config, servers.Addresses(made / "targets.json"), {})
+    return made
+
+
+@dataclass(frozen=True)
+class Case:
+    """Series, each an amount a minute (or as promtool writes values), and whether the alert fires at a moment."""
+
+    alert: str
+    fires: bool
+    series: dict[str, str]
+    at: str = "30m"
+    every: str = "1m"
+    name: str = field(default="")
+
+
+def answers(code: int, values: str, labels: str = WORK) -> dict[str, str]:
+    return {f'bentoml_service_request_total{{{labels},http_response_code="{code}"}}': values}
+
+
+def timed(whole: str, within: str) -> dict[str, str]:
+    name = f'bentoml_service_request_duration_seconds_%s{{{WORK},http_response_code="200"%s}}'
+    return {name % ("count", ""): whole, name % ("bucket", ',le="0.1"'): within, **answers(200, whole)}
+
+
+def burning(name: str, alert: str, at: str, every: str, *, bad: float, many: int, fires: bool) -> list[Case]:
+    """So many of 100 requests fail; ten times as many are slow, and may be."""
+    failed = answers(200, f"0+{100 - bad:g}x{many}") | answers(500, f"0+{bad:g}x{many}")
+    slow = timed(f"0+100x{many}", f"0+{100 - 10 * bad:g}x{many}")
+    return [
+        Case(f"ErrorBudget{alert}", fires, failed, at, every, name),
+        Case(f"LatencyBudget{alert}", fires, slow, at, every, name),
+    ]
+
+
+FIRES, QUIET = True, False
+CASES = [
+    *burning("2 %", "BurnsFast", "70m", "1m", bad=2, many=90, fires=True),
+    *burning("1 %", "BurnsFast", "70m", "1m", bad=1, many=90, fires=False),
+    *burning("1 %", "Burns", "400m", "10m", bad=1, many=45, fires=True),
+    *burning("0.4 %", "Burns", "400m", "10m", bad=0.4, many=45, fires=False),
+    *burning("0.2 %", "BurnsSlowly", "75h", "30m", bad=0.2, many=160, fires=True),
+    *burning("0.05 %", "BurnsSlowly", "75h", "30m", bad=0.05, many=160, fires=False),
+    Case("ErrorBudgetBurnsFast", QUIET, answers(200, "0+98x90") | answers(500, "0+5x40 200x50"), "70m", name="it is over"),
+    Case("ErrorBudgetBurnsFast", QUIET, answers(200, "0+1x90") | answers(500, "0+0.1x90"), "70m", name="6 of 66"),
+    Case("ErrorBudgetBurnsFast", QUIET, answers(200, "0+100x90") | answers(400, "0+50x90"), "70m", name="their own fault"),
+    Case("ErrorBudgetBurnsFast", QUIET, answers(200, "0+9x90") | answers(503, "0+9x90", PROBE), "70m", name="a probe"),
+    Case("MlTestFailed", FIRES, {'ml_test_outcome{job="monitoring",test="skew"}': "2x30"}),
+    Case("MlTestFailed", FIRES, {'ml_test_outcome{job="monitoring",test="skew"}': "3x30"}, name="an error"),
+    Case("MlTestFailed", QUIET, {'ml_test_outcome{job="monitoring",test="skew"}': "2x5 1x25"}, name="5 minutes"),
+    Case("MlTestInconclusive", FIRES, {'ml_test_outcome{job="monitoring",test="skew"}': "1x30"}, "25h", "1h"),
+    Case("MlTestInconclusive", QUIET, {'ml_test_outcome{job="monitoring",test="skew"}': "1x20 0 1x9"}, "25h", "1h"),
+    Case("MlTestStale", FIRES, {'ml_test_run_timestamp_seconds{job="monitoring",test="skew"}': "300x60"}, "40m"),
+    Case("MlTestStale", FIRES, {'ml_test_run_timestamp_seconds{job="monitoring",test="skew"}': "-9999x60"}, "20m", name="never"),
+    Case("MlTestStale", QUIET, {'ml_test_run_timestamp_seconds{job="monitoring",test="skew"}': "0+60x60"}, "40m"),
+    Case("ServiceDown", FIRES, {'up{job="bentocast",instance="a"}': "0x30", 'up{job="bentocast",instance="b"}': "0x30"}),
+    Case("ServiceDown", QUIET, {'up{job="bentocast",instance="a"}': "0x30", 'up{job="bentocast",instance="b"}': "1x30"}),
+    Case("InstanceDown", FIRES, {'up{job="bentocast",instance="a"}': "0x30", 'up{job="bentocast",instance="b"}': "1x30"}),
+    Case("InstanceDown", QUIET, {'up{job="bentocast",instance="a"}': "1x30", 'up{job="router",instance="b"}': "0x30"}),
+    Case("RouterDown", FIRES, {'up{job="router",instance="r"}': "1x10 0x20"}),
+    Case("RouterDown", QUIET, {'up{job="router",instance="r"}': "0x10 1x20"}),
+    Case("TargetMissing", FIRES, {f'up{{job="{job}"}}': "1x30" for job in ("bentocast", "monitoring")}),
+    Case("TargetMissing", FIRES, {f'up{{job="{job}"}}': "1x30" for job in ("prometheus", "monitoring")}, name="service"),
+    Case(
+        "TargetMissing",
+        FIRES,
+        {'up{job="bentocast"}': "1x30", 'up{job="prometheus"}': "1x30", 'up{job="monitoring"}': "0x30"},
+        name="gone",
+    ),
+    Case("TargetMissing", QUIET, {f'up{{job="{job}"}}': "1x30" for job in ("bentocast", "prometheus", "monitoring")}),
+    Case("RecordDropsForecasts", FIRES, {'record_forecasts_dropped_total{job="bentocast",instance="a"}': "0x20 0+5x10"}),
+    Case("RecordDropsForecasts", QUIET, {'record_forecasts_dropped_total{job="bentocast",instance="a"}': "900x30"}),
+    Case("RecordDown", FIRES, {'record_healthy{job="bentocast",instance="a"}': "1x20 0x10"}),
+    Case("RecordDown", QUIET, {'record_healthy{job="bentocast",instance="a"}': "0x4 1x30"}),
+    Case(
+        "PipelineStopped",
+        FIRES,
+        {f'pipeline_stage_last_success_timestamp_seconds{{job="pipeline",stage="{stage}"}}': "0x90" for stage in "ab"},
+        "860h",
+        "10h",
+    ),
+    Case(
+        "PipelineStopped",
+        QUIET,
+        {
+            'pipeline_stage_last_success_timestamp_seconds{job="pipeline",stage="ingest"}': "0x90",
+            'pipeline_stage_last_success_timestamp_seconds{job="pipeline",stage="promote"}': "0x40 1440000x50",
+        },
+        "860h",
+        "10h",
+        name="one stage has run",
+    ),
+    Case("PipelineStageFailed", FIRES, {'pipeline_stage_success{job="pipeline",stage="train"}': "0x30"}),
+    Case("PipelineStageFailed", QUIET, {'pipeline_stage_success{job="pipeline",stage="train"}': "1x30"}),
+    Case("RolloutPaused", FIRES, {'rollout_under_way{strategy="canary",state="paused",candidate="b:2"}': "1x300"}, "270m"),
+    Case("RolloutPaused", QUIET, {'rollout_under_way{strategy="canary",state="running",candidate="b:2"}': "1x300"}, "270m"),
+    Case("RolloutPaused", QUIET, {'rollout_under_way{strategy="ab",state="paused",candidate="b:2"}': "1x300"}, "270m", name="ab"),
+]  # fmt: skip
+
+
+def promtool(folder: Path, *tests: dict[str, Any], every: str = "1m") -> None:
+    """Run tests of the rules."""
+    made = yaml.safe_load((folder / servers.RULES).read_text())
+    asked = {
+        "rule_files": [str(folder / servers.RULES)],
+        "evaluation_interval": every,
+        # What is recorded is older than five minutes at the next evaluation where these are far apart.
+        "group_eval_order": [group["name"] for group in made["groups"]],
+        "tests": list(tests),
+    }
+    file = folder / "test.yml"
+    file.write_text(yaml.safe_dump(asked))
+    done = subprocess.run([program("promtool"), "test", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def series(given: dict[str, str]) -> list[dict[str, str]]:
+    return [{"series": name, "values": values} for name, values in given.items()]
+
+
+@pytest.mark.parametrize(
+    "case", CASES, ids=lambda case: " ".join([case.alert, "fires" if case.fires else "is quiet", case.name]).strip()
+)
+def test_alert(folder: Path, case: Case) -> None:
+    expression = f'count(ALERTS{{alertname="{case.alert}",alertstate="firing"}}) > 0 or vector(0)'
+    asked = {
+        "expr": f"sgn({expression})",
+        "eval_time": case.at,
+        "exp_samples": [{"labels": "{}", "value": int(case.fires)}],
+    }
+    promtool(
+        folder,
+        {"interval": case.every, "input_series": series(case.series), "promql_expr_test": [asked]},
+        every=case.every,
+    )
+
+
+def test_every_alert_has_both_cases(config: Params) -> None:
+    names = {rule["alert"] for rule in rules.alerts(config)}
+    assert {case.alert for case in CASES if case.fires} == names
+    assert {case.alert for case in CASES if not case.fires} == names
+
+
+def test_every_alert_says_what_with_its_number_and_where_to_read_on(config: Params) -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    headings = {heading.lower() for heading in re.findall(r"^#+ (\w+)$", page, re.MULTILINE)}
+    for rule in rules.alerts(config):
+        told = rule["annotations"]
+        assert set(told) == {"summary", "description", "runbook_url"}
+        assert "$value" in told["description"], rule["alert"]
+        where, _, heading = told["runbook_url"].partition("#")
+        assert where == "docs/monitoring.md"
+        assert heading in headings, f"docs/monitoring.md has no heading {rule['alert']}"
+        assert rule["labels"]["severity"] in ("page", "ticket")
+
+
+def test_a_description_is_readable(folder: Path) -> None:
+    text = (
+        "2% of the requests of the last 1h failed, wanted at most 0.0144 (14.4 times the 0.001 of loadtest.objective), and it "
+        "goes on."
+    )
+    expected = {
+        "exp_labels": {"severity": "page", "job": "bentocast"},
+        "exp_annotations": {
+            "summary": "Too many requests failed",
+            "description": text,
+            "runbook_url": "docs/monitoring.md#errorbudgetburnsfast",
+        },
+    }
+    asked = {"alertname": "ErrorBudgetBurnsFast", "eval_time": "70m", "exp_alerts": [expected]}
+    given = series(answers(200, "0+98x90") | answers(500, "0+2x90"))
+    promtool(folder, {"interval": "1m", "input_series": given, "alert_rule_test": [asked]})
+
+
+# What is recorded
+
+
+def test_psi_and_js_are_those_of_numpy(folder: Path) -> None:
+    """Counts of two instances in ten bins, against shares of training."""
+    random = np.random.default_rng(3)
+    counts = random.integers(0, 90, (2, 10))
+    shares = random.dirichlet(np.full(10, 5.0)).round(6)
+    now = (counts.sum(axis=0) * 60 + 0.5) / (counts.sum() * 60 + 5)
+    middle = (now + shares) / 2
+    psi = float(((now - shares) * np.log(now / shares)).sum())
+    js = float((now * np.log(now / middle) + shares * np.log(shares / middle)).sum() / 2)
+    given = {}
+    for number, instance in enumerate("ab"):
+        for place in range(10):
+            labels = f'{{job="bentocast",service_version="v",feature="lag_1",bin="{place}",instance="{instance}"}}'
+            given[f"model_feature_bin_total{labels}"] = f"0+{counts[number, place]}x90"
+            given[f"model_feature_reference_ratio{labels}"] = f"{shares[place]}x90"
+    labels = '{job="bentocast",service_version="v",feature="lag_1"}'
+    wanted = {"psi": psi, "js": js, "psi_noise": rules.NOISE / (counts.sum() * 60)}
+    asked = [
+        {
+            "expr": f"round(feature:model_feature:{name}1h * 1e7)",
+            "eval_time": "80m",
+            "exp_samples": [{"labels": labels, "value": round(value * 1e7)}],
+        }
+        for name, value in wanted.items()
+    ]
+    promtool(folder, {"interval": "1m", "input_series": series(given), "promql_expr_test": asked})
+
+
+def test_no_errors_are_a_ratio_of_zero_and_no_requests_are_none(folder: Path) -> None:
+    ratio = "service_version:request_errors:ratio_rate5m"
+    zero = {
+        "expr": ratio,
+        "eval_time": "20m",
+        "exp_samples": [{"labels": f'{ratio}{{job="bentocast",service_version="v1"}}', "value": 0}],
+    }
+    promtool(folder, {"interval": "1m", "input_series": series(answers(200, "0+9x30")), "promql_expr_test": [zero]})
+    none = {"expr": f"{ratio} >= 0", "eval_time": "20m", "exp_samples": []}
+    promtool(folder, {"interval": "1m", "input_series": series(answers(200, "9x30")), "promql_expr_test": [none]})
+
+
+def test_work_is_what_runs_the_model(tmp_path: Path) -> None:
+    city = world.make(world.CITY, 0.0, tmp_path)
+    table = endpoints.table(city.worker(), Metrics(city.served, CollectorRegistry()))
+    pattern = re.compile(rules.WORK.partition("`")[2].rstrip("`"))
+    assert {one.template for one in table if pattern.fullmatch(one.template)} == {
+        one.template for one in table if one.is_work
+    }
+    assert pattern.fullmatch("/inference.GRPCInferenceService/ModelInfer")
+    assert not pattern.fullmatch("/inference.GRPCInferenceService/ServerLive")
+
+
+@pytest.mark.parametrize(("seconds", "edge"), [(0.1, 0.1), (0.12, 0.1), (60.0, 30.0), (0.001, 0.001)])
+def test_the_edge_that_stands_for_a_latency_is_not_longer(seconds: float, edge: float) -> None:
+    assert rules.edge(seconds) == edge
+
+
+def test_an_objective_below_all_edges_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        rules.edge(math.nextafter(LATENCY[0], 0))
+    assert "wanted 0.001 or more, the first edge of the service's histogram of latencies" in caught.value.message
+
+
+# The files
+
+
+def test_prometheus_takes_its_configuration(folder: Path) -> None:
+    done = subprocess.run(
+        [program("promtool"), "check", "config", folder / servers.PROMETHEUS],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("environ", [{}, {servers.WEBHOOK: "https://chat.example/hook/s3cret"}])
+def test_alertmanager_takes_its_configuration(config: Params, tmp_path: Path, environ: dict[str, str]) -> None:
+    servers.write(tmp_path, config, servers.Addresses(tmp_path / "targets.json"), environ)
+    file = tmp_path / servers.ALERTMANAGER
+    done = subprocess.run([program("amtool"), "check-config", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 receivers" in done.stdout
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [({"severity": "page"}, "pages"), ({"severity": "ticket"}, "tickets"), ({"severity": "odd"}, "tickets")],
+)
+def test_alerts_go_by_their_severity(folder: Path, labels: dict[str, str], receiver: str) -> None:
+    asked = [f"{name}={value}" for name, value in labels.items()]
+    done = subprocess.run(
+        [program("amtool"), "config", "routes", "test", f"--config.file={folder / servers.ALERTMANAGER}", *asked],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == receiver, done.stderr
+
+
+def test_what_mutes_is_limited_to_its_own_job_and_names_alerts_that_are_there(config: Params) -> None:
+    names = {rule["alert"] for rule in rules.alerts(config)}
+    found = servers.alertmanager(None)["inhibit_rules"]
+    assert found
+    for rule in found:
+        assert rule["equal"] == ["job"]
+        source = re.findall(r'"(.*)"', rule["source_matchers"][0])[0]
+        target = re.compile(re.findall(r'"(.*)"', rule["target_matchers"][0])[0])
+        assert source in names
+        assert {name for name in names if target.fullmatch(name)} - {source}
+        assert not target.fullmatch(source), f"{source} mutes itself"
+
+
+def test_a_webhook_comes_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "hook"
+    file.write_text("https://chat.example/hook/s3cret\n")
+    assert servers.webhook({servers.WEBHOOK_FILE: str(file)}) == "https://chat.example/hook/s3cret"
+    assert servers.webhook({}) is None
+    file.unlink()
+    with pytest.raises(ConfigError, match=r"ALERT_WEBHOOK_FILE: cannot read .*hook: No such file"):
+        servers.webhook({servers.WEBHOOK_FILE: str(file)})
+
+
+def test_what_is_no_webhook_is_not_shown() -> None:
+    with pytest.raises(ConfigError) as caught:
+        servers.webhook({servers.WEBHOOK: "s3cret"})
+    assert caught.value.message == (
+        "ALERT_WEBHOOK: what it holds is no address, wanted one that begins with https:// or http://"
+    )
+
+
+def test_optional_servers_are_left_out(tmp_path: Path) -> None:
+    made = servers.prometheus(servers.Addresses(tmp_path / "targets.json", alertmanager=None, pushgateway=None))
+    assert "alerting" not in made
+    assert [job["job_name"] for job in made["scrape_configs"]] == ["deployment", "monitoring", "prometheus"]
+    assert Path(made["scrape_configs"][0]["file_sd_configs"][0]["files"][0]).is_absolute()
