@@ -123,7 +123,9 @@ class Fleet:
             raise RolloutError(
                 f"{state['stable']} serves here already: bring {tag} out with `python -m deploy canary {tag}`, or end the "
                 "deployment with `python -m deploy down`"
+            InstanceError: instances cannot start here.
             )
+        instances.check_localhost()
         self._check_ports()
         self._write_environment()
         keeper.ensure(self.place)

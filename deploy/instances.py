@@ -154,6 +154,21 @@ def free_port(used: Collection[int]) -> int:
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
+def check_localhost() -> None:
+    """BentoML's workers listen on the name localhost; a bare root file system may have no /etc/hosts to find it in.
+
+    Raises:
+        InstanceError: it does not resolve.
+    """
+    try:
+        socket.getaddrinfo("localhost", None, socket.AF_INET)
+    except OSError as err:
+        raise InstanceError(
+            f"the name localhost does not resolve ({err.strerror}), and instances listen on it: add the line "
+            "`127.0.0.1 localhost` to /etc/hosts, as root (`make localhost` does)"
+        ) from err
+
+
     """Whether nothing listens on a port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
