@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,7 +83,7 @@ def test_evidence_of_harm_fills_its_bar(journal: Journal) -> None:
 
 def test_a_terminal_is_redrawn_until_the_rollout_ends(journal: Journal) -> None:
     number = begin(journal)
-    acts = iter(
+    acts: Iterator[Callable[[], None]] = iter(
         [
             lambda: look(journal, number, 50),
             lambda: look(journal, number, 60),
@@ -102,7 +102,7 @@ def test_a_terminal_is_redrawn_until_the_rollout_ends(journal: Journal) -> None:
 
 def test_a_pipe_gets_a_line_for_each_change(journal: Journal) -> None:
     number = begin(journal)
-    acts = iter(
+    acts: Iterator[Callable[[], None]] = iter(
         [
             lambda: look(journal, number, 50, step=0),
             lambda: look(journal, number, 60, step=0),
