@@ -116,6 +116,7 @@ class Fleet:
 
         Raises:
             RolloutError: another Bento serves, or this one does not get ready.
+            InstanceError: instances cannot start here.
         """
         version = versions.take(self.place, tag)
         state = self.journal.state()
@@ -123,7 +124,6 @@ class Fleet:
             raise RolloutError(
                 f"{state['stable']} serves here already: bring {tag} out with `python -m deploy canary {tag}`, or end the "
                 "deployment with `python -m deploy down`"
-            InstanceError: instances cannot start here.
             )
         instances.check_localhost()
         self._check_ports()

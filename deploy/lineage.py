@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bentoml
 
 from data.errors import NotFoundError
@@ -16,14 +18,7 @@ def of(tag: str) -> list[tuple[str, str]]:
     Raises:
         NotFoundError: the store holds no such Bento, or it carries no model.
     """
-    try:
-        bento = bentoml.bentos.get(tag)
-    except bentoml.exceptions.NotFound as err:
-        raise NotFoundError(f"BentoML's store holds no Bento {tag!r}: see them with `bentoml list`") from err
-    models = bento.info.all_models
-    if not models:
-        raise NotFoundError(f"Bento {tag!r} carries no model: build it with `bentoml build` in the project")
-    model = bentoml.models.get(models[0].tag)
+    bento, model = _carried(tag)
     labels = model.info.labels
     return [
         ("bento", str(bento.tag)),
@@ -34,3 +29,20 @@ def of(tag: str) -> list[tuple[str, str]]:
         ("git commit", labels.get("git_commit", "?")),
         ("data", labels.get("data_hash", "?")),
     ]
+
+
+def labels(tag: str) -> dict[str, str]:
+    """Labels of the model that a Bento carries: its version and run in MLflow, commit and data; errors as `of`."""
+    return dict(_carried(tag)[1].info.labels)
+
+
+def _carried(tag: str) -> tuple[Any, Any]:
+    """A Bento and its model."""
+    try:
+        bento = bentoml.bentos.get(tag)
+    except bentoml.exceptions.NotFound as err:
+        raise NotFoundError(f"BentoML's store holds no Bento {tag!r}: see them with `bentoml list`") from err
+    models = bento.info.all_models
+    if not models:
+        raise NotFoundError(f"Bento {tag!r} carries no model: build it with `bentoml build` in the project")
+    return bento, bentoml.models.get(models[0].tag)

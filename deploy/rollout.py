@@ -381,16 +381,24 @@ class Driver:
         return state
 
     def _over(self, number: int) -> None:
-        """Tell people: here, in a report, and by the webhook. None of it may undo what was done."""
-        from deploy import notify, report  # matplotlib takes a second to import, and nobody waits for it before
+        """Tell people: here, in a report, by the webhook, and in MLflow. None of it may undo what was done."""
+        from deploy import (
+            notify,
+            report,
+            tracked,
+        )  # matplotlib takes a second to import, and nobody waits for it before
 
         fleet, rollout = self.fleet, self._found(number)
         fleet.say(f"{rollout.candidate} {rollout.state}: {rollout.reason}")
+        page = None
         try:
-            fleet.say(f"report: {report.write(report.Story.of(fleet.journal, rollout), fleet.place.reports)}")
+            page = report.write(report.Story.of(fleet.journal, rollout), fleet.place.reports)
+            fleet.say(f"report: {page}")
         except Exception as err:
             fleet.say(f"no report: {type(err).__name__}: {err}")
         notify.tell(rollout, fleet.say)
+        if page is not None and rollout.ended is not None:
+            tracked.log(rollout, page, fleet.say)
 
 
 def _short(verdict: Verdict) -> str:

@@ -13,7 +13,7 @@ import socket
 import tempfile
 import urllib.parse
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +76,11 @@ def connect(then: str = "nothing was registered, `dvc repro` goes on from here")
     logging.getLogger("alembic").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri)
     return shown
+
+
+def is_there() -> bool:
+    """Whether there is a tracking server to connect to, or a database that was made before: `connect` would make one."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or Path(DEFAULT_URI.removeprefix("sqlite:///")).is_file()
 
 
 class Run(NamedTuple):
@@ -263,6 +268,35 @@ def find(name: str, number: str) -> Version | None:
                 raise
             return None
         return Version(name, str(found.version), str(found.run_id or ""), dict(found.tags))
+
+
+def labelled(labels: Mapping[str, str]) -> Version | None:
+    """The version that a Bento carries, by its labels, or None if this registry does not hold it.
+
+    A Bento may have been made where another registry was, whose numbers mean other models: the run has to be the same.
+    """
+    name, number = labels.get("mlflow_name"), labels.get("mlflow_version")
+    found = find(name, number) if name and number else None
+    return found if found and found.run_id == labels.get("run_id", found.run_id) else None
+
+
+def attach(run_id: str, path: Path, folder: str, tags: dict[str, str]) -> bool:
+    """Add a file and tags to a run of the past; whether there is such a run."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    with _named():
+        client = MlflowClient()
+        try:
+            client.get_run(run_id)
+        except MlflowException as err:
+            if err.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return False
+        client.log_artifact(run_id, str(path), folder)
+        for key, value in tags.items():
+            client.set_tag(run_id, key, value)
+    return True
 
 
 def promote(chosen: Version, tags: dict[str, str]) -> None:

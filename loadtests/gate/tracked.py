@@ -47,9 +47,8 @@ def _logged(found: Gated, experiment: str, folder: Path) -> str:
         tracking.log(_params(found), _metrics(found), _tags(found))
         tracking.log_file(folder / PAGE, "load_gate")
         tracking.log_file(folder / NUMBERS, "load_gate")
-    name, number = (candidate.labels.get(key) for key in ("mlflow_name", "mlflow_version"))
-    version = tracking.find(name, number) if name and number else None
-    if version is not None and version.run_id == candidate.labels.get("run_id", version.run_id):
+    version = tracking.labelled(candidate.labels)
+    if version is not None:
         tracking.tag(version, {"load_gate": found.verdict.outcome, "load_gate_run": run})
     return run
 
