@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from data import gaps
+from data.declaration import Declaration
+from data.features import Design, scale_floor
+from data.panel import Panel
+from monitoring.simulation.city import City
 from monitoring.simulation.faults import Fault
+from service.record.pairs import pairs
+from training import estimator
 
 if TYPE_CHECKING:
     from data.params import Params
     from monitoring.simulation.play import Player
+
+#: Days after a change of regime at which it has to be healed, and days over which forecasts are compared then.
+HEALED_DAYS, COMPARED_DAYS = 45, 14
+#: What is served may have an error that is so many times that of the model made by hand.
+WORSE = 1.05
 
 
 class Healed(NamedTuple):
@@ -19,15 +34,94 @@ class Healed(NamedTuple):
     good: bool
 
 
-def watch(player: Player, config: Params, change: int, fault: Fault, say: Callable[[str], None]) -> Healed:
+def watch(player: Player, params: Params, change: int, fault: Fault, say: Callable[[str], None]) -> Healed:
     """Play on, and compare.
 
     Args:
         player: after the fault was found.
-        config: the configuration.
+        params: the configuration.
         change: place of the hour at which the fault began.
         fault: which.
         say: tells a person what goes on.
     """
-    states = [one.state for one in player.told.retrainings]
-    return Healed([("the loop", ", ".join(states) or "did nothing")], "healed" in states)
+    rows, good = [], True
+    if fault.regime:
+        begin = change + 24 * HEALED_DAYS
+        player.play(begin)
+        trained = player.trained
+        say(f"comparing with a model made by hand, for {COMPARED_DAYS} days")
+        end = begin + 24 * COMPARED_DAYS
+        player.play(end)
+        served, hand, old = compare(player, params, change, (trained, begin, end))
+        good = served <= WORSE * hand
+        rows.append(
+            (
+                f"MAE of {COMPARED_DAYS} days, {HEALED_DAYS} after the change: served / by hand / model before",
+                f"{served:.3f} / {hand:.3f} / {old:.3f} ({served / hand:.3f}x)",
+            )
+        )
+    states = [f"day {player.days(one.began):.0f} {one.state}" for one in player.told.retrainings]
+    rows.append(("the loop", ", ".join(states) or "did nothing"))
+    return Healed(rows, good and any(one.state == "healed" for one in player.told.retrainings))
+
+
+def compare(player: Player, params: Params, change: int, times: tuple[int, int, int]) -> tuple[float, float, float]:
+    """Mean absolute errors of what was served, of a model made by hand, and of one that knows nothing of the change.
+
+    A person who knows of the change trains on what came since then, as much as there was when the loop trained last.
+
+    Args:
+        player: that has played to the end.
+        params: the configuration.
+        change: place of the hour of the change.
+        times: places of hours: what the loop trained on ended, and begin and end of the forecasts that are compared.
+    """
+    city, (trained, begin, end) = player.city, times
+    panel = _panel(city, params, end)
+    design = Design(Declaration(series=params.series, features=params.features), scale_floor(panel))
+    hours = panel.target.size // len(city.names)
+    found = list(pairs(player.record, city.hours[begin], city.hours[end]))
+    errors: list[np.ndarray] = []
+    models = [_fit(design, panel, params, city, span) for span in ((change, trained), (0, change))]
+    made: dict[tuple[int, int], np.ndarray] = {}
+    for part in found:
+        station = np.array([city.names.index(name) for name in part.series.tolist()])
+        origin = ((part.origin - city.hours[0].astype("datetime64[s]")) // np.timedelta64(3_600, "s")).astype(np.int64)
+        for one, hour in {(int(a), int(b)) for a, b in zip(station, origin, strict=True)} - made.keys():
+            rows = design.rows(panel, np.array([one * hours + hour]))
+            made[one, hour] = np.stack(
+                [np.maximum(model.predict(rows.inputs) * rows.scale[0], 0.0) for model in models]
+            )
+        theirs = np.array(
+            [made[int(a), int(b)][:, step - 1] for a, b, step in zip(station, origin, part.step, strict=True)]
+        )
+        errors.append(np.abs(np.column_stack([part.forecast, theirs]) - part.actual[:, None]))
+    served, hand, old = np.nanmean(np.concatenate(errors), axis=0)
+    return float(served), float(hand), float(old)
+
+
+def _fit(
+    design: Design, panel: Panel, params: Params, city: City, span: tuple[int, int]
+) -> HistGradientBoostingRegressor:
+    """A model of the same kind, fitted on targets of some hours."""
+    hour = np.arange(panel.target.size) % (panel.target.size // len(city.names))
+    among = (hour >= span[0]) & (hour + design.horizon < span[1])
+    origins = estimator.training_origins(design, panel, params.train.max_rows, among=among)
+    rows = design.rows(panel, origins)
+    target = (estimator.actuals(panel, origins, design.horizon) / rows.scale[:, None]).ravel()
+    return estimator.fit(rows.inputs, target, params.train.point, params.train.seed)
+
+
+def _panel(city: City, params: Params, end: int) -> Panel:
+    """All stations from the first hour to one day after the last."""
+    end += 24
+    target = city.target[:, :end]
+    return Panel(
+        ids=city.names,
+        offsets=np.arange(len(city.names) + 1) * end,
+        starts=np.full(len(city.names), city.hours[0].astype("datetime64[s]")),
+        step_seconds=params.series.step_seconds,
+        target=np.concatenate([gaps.fill(values, params.series.gaps.target) for values in target]),
+        observed=~np.isnan(target).ravel(),
+        covariates={name: np.tile(values[:end], len(city.names)) for name, values in city.covariates.items()},
+    )

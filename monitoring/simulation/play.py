@@ -108,7 +108,9 @@ class Player:
         self._session = requests.Session()
         self._url = f"http://{self._params.deploy.router.host}:{self._params.deploy.router.port}"
         self._wrong: set[tuple[str, Outcome]] = set()
-        self._trained = 0.0
+        self.record = ""
+        #: Place of the hour at which the table of the newest model ended.
+        self.trained = 0
         self._stopped = False
         self._hour = 0
 
@@ -120,12 +122,12 @@ class Player:
             begin: place of the hour in the city.
         """
         self._hour = self._first = begin
-        self._trained = self._now
+        self.trained = self._hour
         self.project.deploy("up", self.tag)
         try:
             self._journal = journals.of(self._place)
             self._ledger = Ledger(journals.url(self._place))
-            self._record = f"sqlite:///{self._place.folder / 'record.db'}"
+            self.record = f"sqlite:///{self._place.folder / 'record.db'}"
             yield
         finally:
             self.project.deploy("down")
@@ -160,7 +162,14 @@ class Player:
     @property
     def _now(self) -> float:
         """Seconds since 1970, in the simulated time: the hour that just ended."""
-        return float(self.city.hours[self._hour].astype("datetime64[s]").astype(np.int64))
+        return self._at(self._hour)
+
+    def _at(self, hour: int) -> float:
+        return float(self.city.hours[hour].astype("datetime64[s]").astype(np.int64))
+
+    def days(self, moment: float) -> float:
+        """Simulated days from the first to a moment, seconds since 1970."""
+        return (moment - self._at(self._first)) / 86_400
 
     @property
     def day(self) -> float:
@@ -216,7 +225,7 @@ class Player:
         """The seven tests, and what the loop makes of them."""
         time.sleep(SETTLE_SECONDS)
         self._read()
-        verdicts = self.told.verdicts = suite.run(Context(self._params, self._now, self._pages, self._record))
+        verdicts = self.told.verdicts = suite.run(Context(self._params, self._now, self._pages, self.record))
         wrong = {
             (name, outcome): "; ".join(check.text for check in verdict.checks if check.outcome is outcome)
             for name, verdict in verdicts.items()
@@ -238,7 +247,7 @@ class Player:
             page.raise_for_status()
             self._pages.read(page.text, f"127.0.0.1:{one.endpoint.http}", self._now)
         stages = "".join(
-            f'pipeline_stage_last_success_timestamp_seconds{{stage="{stage}"}} {self._trained!r}\n'
+            f'pipeline_stage_last_success_timestamp_seconds{{stage="{stage}"}} {self._at(self.trained)!r}\n'
             for stage in ("ingest", "features", "backtest", "train", "promote")
         )
         self._pages.read(
@@ -251,15 +260,15 @@ class Player:
             settings = settings.model_copy(update={"schedule": None})
         steps = Commands(self._params, self.project.params, self._place, self._place.logs / "loop.log", self.say)
         loop = Loop(settings, self._ledger, steps, self.say, lambda: self._now)
-        if self._ledger.under_way() or (loop.reason(verdicts, self._trained) and not loop.cooling()):
+        if self._ledger.under_way() or (loop.reason(verdicts, self._at(self.trained)) and not loop.cooling()):
             self.project.write(self.city.table(self._params, self._hour))
             with self._crowd():
-                ended = loop.turn(verdicts, self._trained)
+                ended = loop.turn(verdicts, self._at(self.trained))
             if ended:
                 self.told.retrainings.append(ended)
                 self.say(f"day {self.day:.0f}: retraining {ended.id} {ended.state}: {ended.why}")
                 if ended.state == "healed":
-                    self._trained = self._now
+                    self.trained = self._hour
                     self.tag = ended.about["bento"]
 
     @contextmanager
