@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from data import durations
 from data.deployment import CANARY, Plan
+from data.rollout import Judgement, PairLimits
 from data.section import Duration, Section, Share
 
 
@@ -90,6 +91,10 @@ class Quality(Section):
     coverage: float = Field(default=0.15, gt=0, lt=0.5)
 
 
+#: A model that is made anew is meant to answer differently: its canary fails only if most answers do.
+RETRAINED = Plan(steps=CANARY.steps, judgement=Judgement(answers=PairLimits(tolerated=0.5, excluded=0.9)))
+
+
 class Loop(Section):
     """When a model is made anew, and how it comes to users (see `monitoring.loop`)."""
 
@@ -107,8 +112,8 @@ class Loop(Section):
     fetch: tuple[str, ...] = ()
     #: The longest that a command of it may take.
     at_most: Duration = "12h"
-    #: The plan of its canary: as any, but a model that is made anew may answer differently.
-    rollout: Plan = CANARY
+    #: The plan of its canary.
+    rollout: Plan = RETRAINED
 
 
 class Monitoring(Section):

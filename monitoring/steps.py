@@ -111,7 +111,7 @@ class Commands:
         if begun is None:
             with tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
                 plan = Path(folder) / "plan.yaml"
-                chosen = self.params.monitoring.loop.rollout.model_dump(mode="json", exclude_none=True)
+                chosen = self.params.monitoring.loop.rollout.model_dump(mode="json", exclude_unset=True)
                 plan.write_text(yaml.safe_dump(chosen), encoding="utf-8")
                 code, told = self._run(*deploy, "canary", tag, "--plan", str(plan))
         elif begun == "running":
