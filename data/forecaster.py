@@ -111,6 +111,8 @@ class Reference(Section):
     #: By length of a stretch of the training data and by feature (or `forecast`), the largest PSI of any such stretch
     #: against the whole (see `training.noise`); none in a model of an earlier version.
     noise: dict[str, dict[str, float]] = Field(default_factory=dict)
+    #: Largest size of the target, in its unit; not known of a model of an earlier version.
+    largest: float | None = None
 
 
 class Card(Section):

@@ -64,6 +64,10 @@ class Numerics(Section):
     """Test 5: numbers are finite and of a possible size (see `monitoring.numerics`)."""
 
     window: Duration = "1h"
+    #: Share of forecasts that may be larger than ten times the largest value of training.
+    extreme: Share = 0.001
+    #: Largest relative difference between the exported model and scikit-learn's.
+    parity: float = Field(default=1e-5, gt=0)
 
 
 class Cost(Section):

@@ -26,6 +26,8 @@ LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)
 #: Series of the passes since the last count whose inputs are looked at; under load the rest is a sample's rest.
 SAMPLE = 256
+#: A forecast so many times as large as anything that training saw is extreme.
+EXTREME = 10.0
 NAMESPACE = "bentoml_service"
 
 
@@ -116,8 +118,19 @@ class ModelMetrics:
         self._wrong = Counter(
             "model_output_nonfinite_total", "Forecasts that are NaN or infinite", ["output"], registry=registry
         )
+        self._extreme = Counter(
+            "model_output_extreme_total",
+            f"Forecasts larger than {EXTREME:g} times the largest value of training",
+            ["output"],
+            registry=registry,
+        )
         for output in ("mean", "spread"):
             self._wrong.labels(output)
+            self._extreme.labels(output)
+        self._limit = math.inf if card.reference.largest is None else EXTREME * card.reference.largest
+        self._infinite = Counter(
+            "model_input_infinite_total", "Values of features that are infinite in float32", registry=registry
+        )
         shape = ("feature", "bin")
         self._bins = Counter(
             "model_feature_bin_total", "Values of a feature by bin of training", shape, registry=registry
@@ -199,6 +212,9 @@ class ModelMetrics:
                 wrong = values.size - int(np.isfinite(values).sum())
                 if wrong:
                     self._wrong.labels(output).inc(wrong)
+                extreme = int((np.abs(values) > self._limit).sum())
+                if extreme:
+                    self._extreme.labels(output).inc(extreme)
         self._distributions(taken)
         self._inputs.count(reversed(taken))
         return True
@@ -215,6 +231,9 @@ class ModelMetrics:
                 break
         self._sampled.inc(SAMPLE - rest)
         matrix = np.concatenate(inputs)
+        infinite = int(np.isinf(matrix).sum())
+        if infinite:
+            self._infinite.inc(infinite)
         for binned in self._features:
             column = matrix[:: self._horizon, binned.place] if binned.once else matrix[:, binned.place]
             binned.count(column.astype(np.float64))

@@ -111,6 +111,19 @@ def runs(experiment: str, tags: dict[str, str]) -> list[Run]:
         return made
 
 
+def figures(run_id: str) -> dict[str, float]:
+    """The figures of a run, the last of each.
+
+    Raises:
+        RegistryError: MLflow is out of reach, or has no such run.
+    """
+    connect("nothing was judged, the same command tries again")
+    from mlflow import MlflowClient
+
+    with _named():
+        return dict(MlflowClient().get_run(run_id).data.metrics)
+
+
 @contextlib.contextmanager
 def run(experiment: str, name: str | None = None) -> Iterator[str]:
     """A run, or the one that `mlflow run` has begun; marked failed if the block raises. Gives its id."""

@@ -93,7 +93,7 @@ def run(
         calibration=intervals.calibrate(
             forecasts, intervals.forward_spread(forecasts, params.train), durations.seconds(params.train.half_life)
         ),
-        reference=reference.model_copy(update={"noise": noises}),
+        reference=reference.model_copy(update={"noise": noises, "largest": float(panel.size.max())}),
         trained_from=str(times.min()),
         trained_until=str(times.max()),
         training_rows=int(rows.inputs.shape[0]),

@@ -109,6 +109,24 @@ class TestModel:
         until = registry.get_sample_value("model_trained_until_timestamp_seconds")
         assert until == np.datetime64("2024-04-30T23:00:00", "s").astype(np.int64)
 
+    def test_numbers_beyond_all_of_training_are_counted(self, city: World) -> None:
+        reference = city.forecaster.card.reference.model_copy(update={"largest": 3.0})
+        card = city.forecaster.card.model_copy(update={"reference": reference})
+        forecaster = Forecaster(card, city.forecaster._session)
+        registry = CollectorRegistry()
+        counting = Metrics(replace(city.served, forecaster=forecaster), registry)
+        seen = watched(city, 1)
+        point = np.full(seen.forecast.point.shape, 30.0)
+        point[0, :2] = 30.001, -31.0
+        inputs = seen.inputs.copy()
+        inputs[0, 1], inputs[3, 2] = np.inf, -np.inf
+        counting.model.watch(replace(seen, inputs=inputs, forecast=Forecast(point, np.ones_like(point))))
+        assert registry.get_sample_value("model_input_infinite_total") == 0
+        counting.tick()
+        assert registry.get_sample_value("model_output_extreme_total", {"output": "mean"}) == 2
+        assert registry.get_sample_value("model_output_extreme_total", {"output": "spread"}) == 0
+        assert registry.get_sample_value("model_input_infinite_total") == 2
+
     def test_lineage_that_is_not_known(self, counted: Counted) -> None:
         labels = {"model": "bentocast", "version": "7", "bento": "bentocast:abc123"}
         assert counted.value("model_info", **labels, run_id="unknown", git_commit="unknown") == 1
