@@ -54,10 +54,18 @@ class Staleness(Section):
 
     #: Age of the newest actual value.
     data: Duration = "2d"
+    #: Age of the newest row of the table that training reads.
+    table: Duration = "60d"
+    #: Since features were last computed.
+    features: Duration = "35d"
     #: Since the pipeline's last success.
     training: Duration = "35d"
     #: Age of the last value that the model was trained on.
     model: Duration = "60d"
+    #: Since a stage of the pipeline began that has not ended.
+    pipeline: Duration = "12h"
+    #: Since another test was last run.
+    monitor: Duration = "1h"
 
 
 class Numerics(Section):

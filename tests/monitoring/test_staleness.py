@@ -1,0 +1,193 @@
+"""Test 4: ages against limits, clocks that are apart, and where each time comes from."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data import durations, store
+from data.errors import BentocastError
+from data.monitoring import Staleness
+from data.verdict import Outcome, Verdict
+from monitoring import staleness
+from monitoring.context import Context
+from monitoring.pages import Pages
+from monitoring.staleness import Moment, Started
+from service.record.newest import newest
+from tests.service.record.kept import opened
+from tests.training import tiny
+from tests.training.conftest import at_home
+from training import tracking
+
+pytestmark = pytest.mark.filterwarnings(*tiny.MLFLOW)
+
+NOW = 1_750_000_000.0
+DAY = 86_400.0
+SETTINGS = Staleness()
+
+
+def judged(*moments: Moment, stages: tuple[Started, ...] = ()) -> Verdict:
+    return staleness.judge(moments, stages, NOW, SETTINGS)
+
+
+@given(st.floats(0, 100 * DAY), st.sampled_from(["1h", "2d", "35d"]))
+def test_an_age_passes_up_to_its_limit(age: float, limit: str) -> None:
+    verdict = judged(Moment("data: the newest", NOW - age, "in the record", limit))
+    at = NOW - age  # as a float
+    assert verdict.outcome is (Outcome.PASS if NOW - at <= durations.seconds(limit) else Outcome.FAIL)
+    assert verdict.checks[0].numbers == {"value": NOW - at, "limit": durations.seconds(limit)}
+
+
+def test_an_age_says_what_by_whom_and_how_old() -> None:
+    verdict = judged(Moment("data: the newest actual value", NOW - 3 * DAY, "in the record", "2d"))
+    assert str(verdict) == "FAIL: data: the newest actual value is 3.0 d old, at most 2d; in the record"
+
+
+def test_an_unknown_age_is_inconclusive() -> None:
+    verdict = judged(Moment("features", None, "nobody says", "2d"))
+    assert str(verdict) == "INCONCLUSIVE: features: age unknown: nobody says"
+
+
+@pytest.mark.parametrize("what", ["moment", "stage"])
+def test_a_time_in_the_future_is_an_error(what: str) -> None:
+    at = NOW + 7_200
+    moments = {"moment": judged(Moment("data: x", at, "y", "2d")), "stage": judged(stages=(Started("train", at, 0.0),))}
+    verdict = moments[what]
+    assert verdict.outcome is Outcome.ERROR
+    assert "2025-06-15 17:06:40 UTC, which is 2.0 h after now (2025-06-15 15:06:40 UTC)" in str(verdict)
+
+
+def test_clocks_may_be_a_little_apart() -> None:
+    assert judged(Moment("data: x", NOW + 299, "y", "2d")).passed
+
+
+@pytest.mark.parametrize(
+    ("began", "succeeded", "outcome"),
+    [
+        (NOW - 11 * 3_600, NOW - DAY, Outcome.PASS),  # it runs
+        (NOW - 13 * 3_600, NOW - 2 * DAY, Outcome.FAIL),  # it stopped
+        (NOW - 13 * 3_600, 0.0, Outcome.FAIL),  # and never succeeded
+        (NOW - 2 * DAY, NOW - DAY, Outcome.PASS),  # it ended
+    ],
+)
+def test_a_stage_that_began_must_end(began: float, succeeded: float, outcome: Outcome) -> None:
+    assert judged(stages=(Started("train", began, succeeded),)).outcome is outcome
+
+
+def test_nothing_at_all_is_no_pass() -> None:
+    assert not judged().passed
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project with a table, features and a training of an hour ago; the time of its files is `NOW`."""
+    with at_home(tmp_path, monkeypatch):
+        store.OUT.mkdir()
+        last = str(np.datetime64(int(NOW - DAY), "s"))
+        store.INGEST.write_text(json.dumps({"last": last}))
+        store.FEATURES.write_bytes(b"")
+        os.utime(store.FEATURES, (NOW - DAY, NOW - DAY))
+        yield tmp_path
+
+
+def page(*lines: str, age: float = 0.0) -> Pages:
+    metrics = Pages()
+    metrics.read("\n".join(lines) + "\n", "i", NOW - age)
+    metrics.now = NOW
+    return metrics
+
+
+PUSHED = [
+    f'pipeline_stage_last_success_timestamp_seconds{{stage="features"}} {NOW - 3_600}',
+    f'pipeline_stage_last_success_timestamp_seconds{{stage="promote"}} {NOW - 1_800}',
+]
+SERVED = f"model_trained_until_timestamp_seconds {NOW - DAY}"
+
+
+def record(folder: Path, *ages: float) -> str:
+    """A record whose actual values have these ages; an odd one out came in last, and is known to be missing."""
+    url = f"sqlite:///{folder}/record.db"
+    recorder = opened(url)
+    times = np.array([int(NOW - age) for age in ages], dtype="datetime64[s]")
+    missing = np.array([int(NOW)], dtype="datetime64[s]")
+    if ages:
+        asyncio.run(recorder.put_actuals(["s"] * len(ages), times, np.ones(len(ages))))
+        asyncio.run(recorder.put_actuals(["s"], missing, np.array([np.nan])))
+    recorder.close()
+    return url
+
+
+def checked(metrics: Pages, url: str | None) -> Verdict:
+    return staleness.check(Context(tiny.params(), NOW, metrics, url))
+
+
+def test_fresh_everything_passes(home: Path) -> None:
+    verdict = checked(page(*PUSHED, SERVED), record(home, 3 * DAY, 3_600, 2 * DAY))
+    assert verdict.passed, str(verdict)
+    ages = {check.name: check.numbers["value"] for check in verdict.checks}
+    assert ages == {"data": 3_600, "table": DAY, "features": 3_600, "training": 1_800, "model": DAY}
+
+
+def test_without_a_pushgateway_files_and_mlflow_tell(home: Path) -> None:
+    tracking.connect()
+    with tracking.run("town"):
+        tracking.log({}, {"cost.train.seconds": 1.0}, {})
+    verdict = checked(page(SERVED), record(home, 3_600))
+    texts = {check.name: check.text for check in verdict.checks}
+    assert "by the time of out/features.parquet" in texts["features"]
+    assert "a clock or a client is wrong" in texts["training"]  # the run is of today, the test is of 2025
+
+
+def test_nothing_there_is_inconclusive_five_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with at_home(tmp_path, monkeypatch):
+        verdict = checked(Pages(), None)
+    assert [check.outcome for check in verdict.checks] == [Outcome.INCONCLUSIVE] * 5
+    for text in ("there is no record", "out/ingest.json cannot be read", "has no finished run of 'town'", "is it up?"):
+        assert text in str(verdict)
+
+
+def test_a_record_that_cannot_be_read_leaves_the_other_ages(home: Path) -> None:
+    verdict = checked(page(*PUSHED, SERVED), f"sqlite:///{home}/none.db")
+    unknown = {check.name: check.text for check in verdict.checks if check.outcome is Outcome.INCONCLUSIVE}
+    assert list(unknown) == ["data"]
+    assert "there is no such file" in unknown["data"]
+
+
+def test_a_page_that_is_old_tells_nothing(home: Path) -> None:
+    verdict = checked(page(SERVED, *PUSHED, age=600.0), record(home, 3_600))
+    assert {check.name: check.outcome for check in verdict.checks}["model"] is Outcome.INCONCLUSIVE
+
+
+def test_a_stage_that_hangs_and_a_monitor_that_stands_still_fail(home: Path) -> None:
+    lines = [
+        f'pipeline_stage_started_timestamp_seconds{{stage="promote"}} {NOW - 60}',
+        f'pipeline_stage_started_timestamp_seconds{{stage="train"}} {NOW - 13 * 3_600}',
+        f'ml_test_run_timestamp_seconds{{test="quality"}} {NOW - 7_200}',
+        f'ml_test_run_timestamp_seconds{{test="staleness"}} {NOW - 9_000}',
+        'ml_test_run_timestamp_seconds{test="cost"} 0',
+    ]
+    verdict = checked(page(*PUSHED, SERVED, *lines), record(home, 3_600))
+    failed = {check.name: check.text for check in verdict.checks if check.outcome is Outcome.FAIL}
+    assert set(failed) == {"stage train", "monitor"}
+    assert failed["monitor"].endswith("is 2.0 h old, at most 1h; quality")
+
+
+def test_the_newest_value_is_one_that_is_a_number(tmp_path: Path) -> None:
+    assert newest(record(tmp_path, 5 * DAY, 3 * DAY)) == int(NOW - 3 * DAY)
+
+
+def test_an_empty_record_has_no_newest_value(tmp_path: Path) -> None:
+    assert newest(record(tmp_path)) is None
+
+
+def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BentocastError, match="there is no such file: has the service kept a record there"):
+        newest(f"sqlite:///{tmp_path}/none.db")
