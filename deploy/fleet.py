@@ -116,16 +116,16 @@ class Fleet:
 
         Raises:
             RolloutError: another Bento serves, or this one does not get ready.
+            InstanceError: instances cannot start here.
         """
+        instances.check_localhost()
         version = versions.take(self.place, tag)
         state = self.journal.state()
         if state and state["stable"] != version.name:
             raise RolloutError(
                 f"{state['stable']} serves here already: bring {tag} out with `python -m deploy canary {tag}`, or end the "
                 "deployment with `python -m deploy down`"
-            InstanceError: instances cannot start here.
             )
-        instances.check_localhost()
         self._check_ports()
         self._write_environment()
         keeper.ensure(self.place)

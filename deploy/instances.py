@@ -153,7 +153,6 @@ def free_port(used: Collection[int]) -> int:
     raise InstanceError(f"no two free ports in a row from {FIRST_PORT} to {LAST_PORT}")
 
 
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
 def check_localhost() -> None:
     """BentoML's workers listen on the name localhost; a bare root file system may have no /etc/hosts to find it in.
 
@@ -169,6 +168,7 @@ def check_localhost() -> None:
         ) from err
 
 
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
     """Whether nothing listens on a port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
