@@ -84,7 +84,7 @@ class Router:
             str(self._bootstrap(admin_port)),
             "--concurrency",
             str(self.settings.threads),
-            "--use-dynamic-base-id",
+            "--disable-hot-restart",  # with it, Envoy ends when whoever started it ends
             "--log-level",
             "warning",
             "--drain-time-s",

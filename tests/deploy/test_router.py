@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +23,7 @@ from deploy.router import counters, envoy
 from deploy.router.counters import Counters
 from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
+from tests.service.live import free_ports
 
 ONE, OTHER = Endpoint(21000, 21001), Endpoint(21002, 21003)
 BOTH = {"a": (ONE,), "b": (OTHER,)}
@@ -38,6 +44,33 @@ BOTH = {"a": (ONE,), "b": (OTHER,)}
 def test_envoy_takes_it(routing: Routing, tmp_path: Path) -> None:
     Router(tmp_path, Settings(port=18_080, admin_ports=(18_081, 18_082), access_log=True)).write(routing, 1)
     assert (tmp_path / "envoy-18082.yaml").exists()
+
+
+STARTER = """
+import json, subprocess, sys, time
+print(subprocess.Popen(json.loads(sys.argv[1]), start_new_session=True, stderr=subprocess.DEVNULL).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_envoy_outlives_whoever_started_it(tmp_path: Path) -> None:
+    """With its hot restart, it asks the system for a SIGTERM when its parent ends: a keeper's death would end all service."""
+    admin = free_ports()
+    router = Router(tmp_path, Settings(port=free_ports(), admin_ports=(admin,)))
+    router.write(Routing({"a": (ONE,)}, {"a": WHOLE}), 1)
+    asked = [sys.executable, "-c", STARTER, json.dumps(router.command(admin))]
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        envoy_ = psutil.Process(int(starter.stdout.readline()))
+        try:
+            router.wait_until_up(lambda _: "")
+            starter.kill()
+            starter.wait()
+            with pytest.raises(psutil.TimeoutExpired):
+                envoy_.wait(2)
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                envoy_.kill()
 
 
 def test_what_envoy_refuses_changes_nothing(tmp_path: Path) -> None:
