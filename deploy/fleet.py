@@ -24,6 +24,8 @@ from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
 from deploy.versions import Version
 
+#: Held by whoever changes the fleet: a command that drives a rollout, or the autoscaler.
+LOCK = "rollout"
 #: How long requests under way get before their instance is asked to end.
 DRAIN_SECONDS = 30.0
 
@@ -137,7 +139,8 @@ class Fleet:
             raise
 
     def _up(self, version: Version, state: dict[str, Any]) -> None:
-        self.bring(version, self.plan.instances)
+        scaled = self.plan.autoscale
+        self.bring(version, scaled.within(self.plan.instances) if scaled else self.plan.instances)
         traffic = Traffic.read(state) if state else Traffic(1, version.name, {version.name: WHOLE})
         self.router.write(self._routing(traffic), traffic.revision)
         self.journal.put_state(traffic.written())
@@ -164,7 +167,7 @@ class Fleet:
             self.journal.unwant(name)
         if known:
             keeper.ensure(self.place)
-            keeper.wait_until_gone(self.journal, known)
+            keeper.wait_until_gone(self.place, self.journal, known)
         keeper.end(self.place)
         self.journal.put_state({})
 
@@ -189,7 +192,8 @@ class Fleet:
 
     def version(self, name: str) -> Version:
         """A version of which there are instances."""
-        return versions.take(self.place, self.of(name)[0].tag)
+        tag = self.of(name)[0].tag
+        return versions.find(self.place, tag) or versions.take(self.place, tag)
 
     def of(self, version: str) -> list[Instance]:
         """Instances of a version."""
@@ -225,7 +229,7 @@ class Fleet:
         self.bring(version, many)
         too_many = self.of(version.name)[many:]
         self._take_away(too_many)
-        keeper.wait_until_gone(self.journal, {one.name for one in too_many})
+        keeper.wait_until_gone(self.place, self.journal, {one.name for one in too_many})
 
     def retire(self, version: str) -> None:
         """End all instances of a version that gets no requests any more."""

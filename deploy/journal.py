@@ -96,7 +96,9 @@ EVENTS = Table(
 
 
 #: What a kept process is (`about["kind"]`).
-INSTANCE, ROUTER = "instance", "router"
+INSTANCE, ROUTER, AUTOSCALER = "instance", "router", "autoscaler"
+#: Number of events that are of no rollout.
+NO_ROLLOUT = 0
 
 
 @dataclass(frozen=True)

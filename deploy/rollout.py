@@ -19,19 +19,21 @@ from data.verdict import Outcome, Verdict
 from deploy import keeper, versions
 from deploy.answers import Answers
 from deploy.faults import RolloutError
-from deploy.fleet import Fleet
+from deploy.fleet import LOCK, Fleet
 from deploy.journal import Rollout
+from deploy.place import SCALING
 from deploy.progress import Progress
 from deploy.router.counters import Counters
 from deploy.router.routing import WHOLE, Choice, Mirror
 
-LOCK = "rollout"
 #: So often the counters are read, and a verdict asked for.
 LOOK_SECONDS = 0.5
 #: After a change of weights, requests that were sent before it are given so long before anything is counted.
 SETTLE_SECONDS = 1.0
 #: A candidate that was just started is slow at first: its first requests do not count.
 WARM_UP_SECONDS = 3.0
+#: The autoscaler gets so long to end what it began.
+SCALE_SECONDS = 180.0
 #: So often a person is told that nothing is new.
 TELL_SECONDS = 5.0
 
@@ -174,7 +176,9 @@ class Driver:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Nobody else drives a rollout, and the keeper is there to start and end what is asked for."""
-        with self.fleet.place.held(LOCK, "another command drives a rollout: see `python -m deploy status`"):
+        place = self.fleet.place
+        patience = SCALE_SECONDS if place.is_held(SCALING) else 0.0  # waits for the autoscaler, not for a rollout
+        with place.held(LOCK, "another command drives a rollout: see `python -m deploy status`", patience):
             if self.fleet.journal.state():
                 keeper.ensure(self.fleet.place)
             yield

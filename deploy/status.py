@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from data.deployment import Plan
 from deploy import instances
-from deploy.fleet import Fleet
-from deploy.journal import Rollout
-from deploy.rollout import LOCK, RUNNING
+from deploy.fleet import LOCK, Fleet
+from deploy.journal import AUTOSCALER, NO_ROLLOUT, Rollout
+from deploy.rollout import RUNNING
 from deploy.router.routing import WHOLE
 
 
@@ -34,6 +34,7 @@ def text(fleet: Fleet) -> str:
             for one in known
             if one.version == version
         ]
+    lines += _autoscaling(fleet)
     under_way = fleet.journal.under_way()
     if under_way:
         gone = under_way.state == RUNNING and not fleet.place.is_held(LOCK)
@@ -74,6 +75,22 @@ def plan(strategy: str, tag: str, chosen: Plan) -> str:
     if chosen.keep:
         lines.append("  the version before stays up, without requests, until the next rollout")
     return "\n".join(lines)
+
+
+def _autoscaling(fleet: Fleet) -> list[str]:
+    """What the autoscaler goes by and did last, if it is wanted."""
+    kept = next((one for one in fleet.journal.processes() if one.name == AUTOSCALER and one.wanted), None)
+    if kept is None:
+        return []
+    plan = kept.about["plan"]["autoscale"]
+    told = f"autoscaling: {plan['least']} to {plan['most']} instances, used {plan['target']:.0%}"
+    if kept.fault:
+        return [f"{told}; given up, it {kept.fault}"]
+    last = fleet.journal.last(NO_ROLLOUT, "scale")
+    if last is None:
+        return [told]
+    change = f"{last.about['from']} -> {last.about['to']} at {last.about['utilisation']:.0%}"
+    return [f"{told}; last {_time(last.at)}: {change}"]
 
 
 def _how(one: instances.Instance) -> str:

@@ -140,17 +140,19 @@ class Users:
     Attributes:
         answered: answers by status; 0 is none at all.
         bentos: answers by the Bento that gave them.
+        pause_seconds: between an answer and the next request.
     """
 
     answered: Counter[int] = field(default_factory=Counter)
     bentos: Counter[str] = field(default_factory=Counter)
+    pause_seconds: float = 0.01
     _over: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     @contextlib.contextmanager
-    def asking(cls, url: str, body: dict[str, Any], many: int = 2) -> Iterator[Users]:
+    def asking(cls, url: str, body: dict[str, Any], many: int = 2, pause_seconds: float = 0.01) -> Iterator[Users]:
         """Ask until the block ends."""
-        users = cls()
+        users = cls(pause_seconds=pause_seconds)
         threads = [threading.Thread(target=users._ask, args=(url, body)) for _ in range(many)]
         for thread in threads:
             thread.start()
@@ -164,7 +166,7 @@ class Users:
     def _ask(self, url: str, body: dict[str, Any]) -> None:
         transport = httpx.HTTPTransport(retries=5)  # of connections that cannot be made, never of requests
         with httpx.Client(base_url=url, transport=transport, timeout=60) as client:
-            while not self._over.wait(0.01):
+            while not self._over.wait(self.pause_seconds):
                 try:
                     answer = client.post("/v1/timeseries/forecast", json=body)
                 except httpx.HTTPError:
