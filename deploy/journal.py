@@ -110,7 +110,7 @@ class Process:
         about: what it is: its kind, command, folder, environment, ports, version.
         wanted: whether it should run.
         pid: of the last one, or None.
-        made: when that was made, seconds since 1970.
+        made: when that was made, seconds since the machine started.
         starts: when it was started, the last few times.
         fault: why it is not started any more, or nothing.
     """
