@@ -48,6 +48,11 @@ class Traffic:
     mirror: Mirror | None = None
     choices: tuple[Choice, ...] = ()
 
+    @property
+    def back(self) -> Traffic:
+        """All users with the stable version."""
+        return replace(self, weights={self.stable: WHOLE}, mirror=None, choices=())
+
     @classmethod
     def read(cls, state: dict[str, Any]) -> Traffic:
         """From the journal."""
@@ -142,7 +147,8 @@ class Fleet:
         scaled = self.plan.autoscale
         self.bring(version, scaled.within(self.plan.instances) if scaled else self.plan.instances)
         traffic = Traffic.read(state) if state else Traffic(1, version.name, {version.name: WHOLE})
-        self.router.write(self._routing(traffic), traffic.revision)
+        if not self.router.has_retreated():
+            self.router.write(self._routing(traffic), traffic.revision)
         self.journal.put_state(traffic.written())
         running = {one.name for one in self.journal.processes() if one.wanted and not one.fault}
         for port in self.plan.router.admin_ports:
@@ -211,6 +217,16 @@ class Fleet:
         """
         return self._apply(changes, trusted=trusted)
 
+    def back(self) -> Traffic:
+        """Bring all users back to the stable version; it is not waited for."""
+        back = self.traffic().back
+        return self.move(back.stable, weights=back.weights, mirror=back.mirror, choices=back.choices)
+
+    def retreat(self) -> None:
+        """The same without the journal and without room on the disk, for when one of them is missing."""
+        if self.router.retreat():
+            self.say("users are back with the version before, until `python -m deploy resume` or `abort`")
+
     def _apply(
         self, changes: dict[str, Any], without: frozenset[str] = frozenset(), trusted: str | None = None
     ) -> Traffic:
@@ -218,7 +234,9 @@ class Fleet:
         after = replace(before, revision=before.revision + 1, **changes)
         self.journal.put_state(after.written())
         try:
-            self.router.apply(self._routing(after, without), after.revision, trusted)
+            back = after.back
+            way_back = self._routing(back, without) if back != after else None
+            self.router.apply(self._routing(after, without), after.revision, trusted, way_back)
         except BaseException:
             self.journal.put_state(replace(before, revision=after.revision).written())
             raise

@@ -331,6 +331,10 @@ class Journal:
         """Something was counted and judged."""
         self._with_progress(number, progress, "look", about, now)
 
+    def held(self, number: int, progress: dict[str, Any], now: float) -> None:
+        """Users are about to be sent back, or were, until somebody goes on."""
+        self._with_progress(number, progress, "held", {}, now)
+
     def events(self, number: int) -> list[Event]:
         """Of a rollout, in their order."""
         with self._at() as connection:

@@ -43,6 +43,8 @@ class Progress:
         instances: of the stable version, when it began.
         step: that is under way, from 0; -1 before the first.
         began: when that began, seconds since 1970.
+        spent: seconds that it has been driven for, whatever the clock says.
+        held: whether users were sent back since something was counted.
         counted: phase by phase; a step has one, or two if the edges were chosen in it.
         edges: at which latencies are compared.
         answers: pairs compared, or None while nothing is.
@@ -53,6 +55,8 @@ class Progress:
     instances: int
     step: int = -1
     began: float = 0.0
+    spent: float = 0.0
+    held: bool = False
     counted: list[Counted] = field(default_factory=list)
     edges: tuple[float, ...] = ()
     answers: Pairs | None = None
@@ -60,6 +64,11 @@ class Progress:
     @property
     def is_counting(self) -> bool:
         """Whether something is counted in the step that is under way."""
+        return self.has_begun and not self.held
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether something was counted in the step that is under way."""
         return bool(self.counted) and self.counted[-1].step == self.step
 
     def sums(self, version: str) -> Counters:
@@ -70,6 +79,7 @@ class Progress:
 
     def count_from(self, reading: Reading) -> None:
         """Begin a phase."""
+        self.held = False
         self.counted.append(Counted(self.step, bool(self.edges), Meter.from_zero(reading)))
 
     def add(self, reading: Reading) -> None:
@@ -111,6 +121,8 @@ class Progress:
             "instances": self.instances,
             "step": self.step,
             "began": self.began,
+            "spent": self.spent,
+            "held": self.held,
             "counted": [{"step": one.step, "timed": one.timed, "meter": one.meter.written()} for one in self.counted],
             "edges": list(self.edges),
             "answers": list(self.answers) if self.answers else None,
@@ -125,6 +137,8 @@ class Progress:
             written["instances"],
             written["step"],
             written["began"],
+            written["spent"],
+            written["held"],
             [Counted(one["step"], one["timed"], Meter.read(one["meter"])) for one in written["counted"]],
             tuple(written["edges"]),
             Pairs(*written["answers"]) if written["answers"] else None,

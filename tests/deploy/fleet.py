@@ -50,12 +50,14 @@ class Deployment:
         folder: of the deployment.
         params: its configuration.
         port: of the router.
+        journal_url: of the journal, if it is not in the folder.
     """
 
     store: Store
     folder: Path
     params: Path
     port: int
+    journal_url: str = ""
 
     @classmethod
     def make(cls, store: Store, folder: Path, **changes: Any) -> Deployment:
@@ -76,7 +78,11 @@ class Deployment:
     @property
     def environment(self) -> dict[str, str]:
         """Of commands. On a busy machine a burst may wait: what is refused then is not what is tested here."""
-        return self.store.environment | {"DEPLOY_HOME": str(self.folder), "BENTOCAST_MAX_WAIT_SECONDS": "30"}
+        return self.store.environment | {
+            "DEPLOY_HOME": str(self.folder),
+            "DEPLOY_JOURNAL_URL": self.journal_url,
+            "BENTOCAST_MAX_WAIT_SECONDS": "30",
+        }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Run a command beside the test."""
@@ -186,3 +192,14 @@ def wait_for(happened: Callable[[], bool], otherwise: str) -> None:
 def kill(process: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         os.kill(process.pid, signal.SIGKILL)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room on a disk; the file that takes it all."""
+    filling = disk / "filling"
+    with filling.open("wb", buffering=0) as file:
+        for size in (1 << 20, 4096, 1):
+            with contextlib.suppress(OSError):
+                while file.write(b"x" * size) == size:
+                    pass
+    return filling
