@@ -151,11 +151,36 @@ SHADOW = Plan(steps=(Step(mirror=1.0, requests=1_000),), end="stop")
 AB = Plan(steps=(Step(header=Header(name="x-group", value="b")),), end="stay")
 
 
+class Autoscale(Section):
+    """How many instances of the version that serves there are, by how much they are used."""
+
+    least: int = Field(default=1, ge=1, le=256)
+    most: int = Field(default=4, ge=1, le=256)
+    #: Processor time of instances as a share of a core each.
+    target: Share = 0.6
+    #: So long is measured for one answer.
+    every: Duration = "15s"
+    #: So long fewer have to be enough before some are ended.
+    down_after: Duration = "5min"
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if self.most < self.least:
+            raise ValueError(f"got most {self.most} with least {self.least}, wanted as many or more")
+        return self
+
+    def within(self, many: int) -> int:
+        """The nearest number that is allowed."""
+        return min(self.most, max(self.least, many))
+
+
 class Deploy(Section):
     """How versions of the service are brought to users."""
 
     #: Of the version that serves.
     instances: int = Field(default=1, ge=1, le=256)
+    #: Null leaves their number to `python -m deploy scale`.
+    autoscale: Autoscale | None = None
     router: Router = Router()
     judgement: Judgement = Judgement()
     canary: Plan = CANARY

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Where Prometheus is.
 PROMETHEUS = "DEPLOY_PROMETHEUS"
+AUTO = "auto"
 #: How a rollout ended.
 CODES = {"promoted": 0, "ended": 0, "rolled back": 7, "paused": 8}
 EXIT_CODES = (
@@ -67,16 +68,24 @@ def lineage(_: Params, asked: argparse.Namespace) -> int:
 
 def up(config: Params, asked: argparse.Namespace) -> int:
     """Serve a Bento behind the router on this machine; it goes on when this command has ended."""
+    from deploy import autoscale
+
     fleet = _fleet(config)
+    first = not fleet.journal.state()
     fleet.up(asked.bento)
+    if first and config.deploy.autoscale:
+        autoscale.start(fleet)
     command.say(f"serving on {fleet.address}, HTTP and gRPC; end it with `python -m deploy down`")
     return 0
 
 
 def down(config: Params, _: argparse.Namespace) -> int:
     """End the router, all instances and the keeper; requests under way are answered first."""
+    from deploy import autoscale
+
     driver = _driver(config)
     driver.end_with_the_deployment()
+    autoscale.stop(driver.fleet)
     driver.fleet.down()
     return 0
 
@@ -129,8 +138,16 @@ def _asking(wish: str) -> Callable[[Params, argparse.Namespace], int]:
 
 
 def scale(config: Params, asked: argparse.Namespace) -> int:
-    """Have so many instances of the version that serves."""
-    _driver(config).scale(asked.many)
+    """Have so many instances of the version that serves, or (auto) as many as their work asks for."""
+    from deploy import autoscale
+
+    driver = _driver(config)
+    if asked.many == AUTO:
+        driver.fleet.traffic()
+        autoscale.start(driver.fleet)
+    else:
+        autoscale.stop(driver.fleet)
+        driver.scale(asked.many)
     return 0
 
 
@@ -265,7 +282,9 @@ def main(argv: list[str]) -> None:
     made["report"].add_argument("number", nargs="?", type=int, help="of the rollout")
     _verdict_arguments(made["verdict"])
     made["status"].add_argument("--follow", action="store_true", help="until the rollout under way has ended")
-    made["scale"].add_argument("many", type=_many, help="instances")
+    made["scale"].add_argument(
+        "many", type=_many_or_auto, help="instances, or auto: see deploy.autoscale in params.yaml"
+    )
     parser.epilog = f"{_listed({name: str(one.description) for name, one in made.items()})}\n\n{TEACHING}"
     asked = parser.parse_args(argv)
     for number in (signal.SIGINT, signal.SIGTERM):  # a rollout that is interrupted pauses
@@ -291,6 +310,10 @@ def _verdict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="to serve on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=9109, help="to serve on (default: %(default)s)")
     parser.add_argument("--prometheus", metavar="URL", help=f"where it is (default: {PROMETHEUS} in the environment)")
+
+
+def _many_or_auto(text: str) -> int | str:
+    return AUTO if text == AUTO else _many(text)
 
 
 def _many(text: str) -> int:

@@ -24,6 +24,8 @@ from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
 from deploy.versions import Version
 
+#: Held by whoever changes the fleet: a command that drives a rollout, or the autoscaler.
+LOCK = "rollout"
 #: How long requests under way get before their instance is asked to end.
 DRAIN_SECONDS = 30.0
 
@@ -45,6 +47,11 @@ class Traffic:
     weights: dict[str, int]
     mirror: Mirror | None = None
     choices: tuple[Choice, ...] = ()
+
+    @property
+    def back(self) -> Traffic:
+        """All users with the stable version."""
+        return replace(self, weights={self.stable: WHOLE}, mirror=None, choices=())
 
     @classmethod
     def read(cls, state: dict[str, Any]) -> Traffic:
@@ -118,6 +125,7 @@ class Fleet:
             RolloutError: another Bento serves, or this one does not get ready.
             InstanceError: instances cannot start here.
         """
+        instances.check_localhost()
         version = versions.take(self.place, tag)
         state = self.journal.state()
         if state and state["stable"] != version.name:
@@ -125,7 +133,6 @@ class Fleet:
                 f"{state['stable']} serves here already: bring {tag} out with `python -m deploy canary {tag}`, or end the "
                 "deployment with `python -m deploy down`"
             )
-        instances.check_localhost()
         self._check_ports()
         self._write_environment()
         keeper.ensure(self.place)
@@ -137,9 +144,11 @@ class Fleet:
             raise
 
     def _up(self, version: Version, state: dict[str, Any]) -> None:
-        self.bring(version, self.plan.instances)
+        scaled = self.plan.autoscale
+        self.bring(version, scaled.within(self.plan.instances) if scaled else self.plan.instances)
         traffic = Traffic.read(state) if state else Traffic(1, version.name, {version.name: WHOLE})
-        self.router.write(self._routing(traffic), traffic.revision)
+        if not self.router.has_retreated():
+            self.router.write(self._routing(traffic), traffic.revision)
         self.journal.put_state(traffic.written())
         running = {one.name for one in self.journal.processes() if one.wanted and not one.fault}
         for port in self.plan.router.admin_ports:
@@ -164,7 +173,7 @@ class Fleet:
             self.journal.unwant(name)
         if known:
             keeper.ensure(self.place)
-            keeper.wait_until_gone(self.journal, known)
+            keeper.wait_until_gone(self.place, self.journal, known)
         keeper.end(self.place)
         self.journal.put_state({})
 
@@ -189,7 +198,8 @@ class Fleet:
 
     def version(self, name: str) -> Version:
         """A version of which there are instances."""
-        return versions.take(self.place, self.of(name)[0].tag)
+        tag = self.of(name)[0].tag
+        return versions.find(self.place, tag) or versions.take(self.place, tag)
 
     def of(self, version: str) -> list[Instance]:
         """Instances of a version."""
@@ -207,6 +217,16 @@ class Fleet:
         """
         return self._apply(changes, trusted=trusted)
 
+    def back(self) -> Traffic:
+        """Bring all users back to the stable version; it is not waited for."""
+        back = self.traffic().back
+        return self.move(back.stable, weights=back.weights, mirror=back.mirror, choices=back.choices)
+
+    def retreat(self) -> None:
+        """The same without the journal and without room on the disk, for when one of them is missing."""
+        if self.router.retreat():
+            self.say("users are back with the version before, until `python -m deploy resume` or `abort`")
+
     def _apply(
         self, changes: dict[str, Any], without: frozenset[str] = frozenset(), trusted: str | None = None
     ) -> Traffic:
@@ -214,7 +234,9 @@ class Fleet:
         after = replace(before, revision=before.revision + 1, **changes)
         self.journal.put_state(after.written())
         try:
-            self.router.apply(self._routing(after, without), after.revision, trusted)
+            back = after.back
+            way_back = self._routing(back, without) if back != after else None
+            self.router.apply(self._routing(after, without), after.revision, trusted, way_back)
         except BaseException:
             self.journal.put_state(replace(before, revision=after.revision).written())
             raise
@@ -225,7 +247,7 @@ class Fleet:
         self.bring(version, many)
         too_many = self.of(version.name)[many:]
         self._take_away(too_many)
-        keeper.wait_until_gone(self.journal, {one.name for one in too_many})
+        keeper.wait_until_gone(self.place, self.journal, {one.name for one in too_many})
 
     def retire(self, version: str) -> None:
         """End all instances of a version that gets no requests any more."""

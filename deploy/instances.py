@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy import processes
+from deploy import keeper, processes
 from deploy.faults import InstanceError
 from deploy.journal import INSTANCE, Journal, Process
 from deploy.place import Place
@@ -92,6 +92,7 @@ def wait_until_ready(
         seconds = time.monotonic() - began
         if seconds > looks:
             looks += 1
+            keeper.ensure(place)  # which starts them, and may be killed meanwhile
             known = {process.name: process for process in journal.processes()}
             for one in waiting:
                 name = one.instance.name

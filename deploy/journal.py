@@ -96,7 +96,9 @@ EVENTS = Table(
 
 
 #: What a kept process is (`about["kind"]`).
-INSTANCE, ROUTER = "instance", "router"
+INSTANCE, ROUTER, AUTOSCALER = "instance", "router", "autoscaler"
+#: Number of events that are of no rollout.
+NO_ROLLOUT = 0
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Process:
         about: what it is: its kind, command, folder, environment, ports, version.
         wanted: whether it should run.
         pid: of the last one, or None.
-        made: when that was made, seconds since 1970.
+        made: when that was made, seconds since the machine started.
         starts: when it was started, the last few times.
         fault: why it is not started any more, or nothing.
     """
@@ -328,6 +330,10 @@ class Journal:
     def look(self, number: int, progress: dict[str, Any], about: dict[str, Any], now: float) -> None:
         """Something was counted and judged."""
         self._with_progress(number, progress, "look", about, now)
+
+    def held(self, number: int, progress: dict[str, Any], now: float) -> None:
+        """Users are about to be sent back, or were, until somebody goes on."""
+        self._with_progress(number, progress, "held", {}, now)
 
     def events(self, number: int) -> list[Event]:
         """Of a rollout, in their order."""

@@ -25,7 +25,7 @@ from data import command, ending
 from data.errors import BentocastError
 from deploy import discovery, journals, processes
 from deploy.faults import InstanceError
-from deploy.journal import Journal, Process
+from deploy.journal import AUTOSCALER, Journal, Process
 from deploy.place import Place
 
 LOCK = "keeper"
@@ -63,12 +63,13 @@ def end(place: Place) -> None:
     ending.wait(running, UP_SECONDS)
 
 
-def wait_until_gone(journal: Journal, names: set[str]) -> None:
-    """Wait until the keeper has ended some processes."""
+def wait_until_gone(place: Place, journal: Journal, names: set[str]) -> None:
+    """Wait until the keeper has ended some processes; one that is killed on the way is started again."""
     late = time.monotonic() + 2 * END_SECONDS
     while left := {one.name for one in journal.processes()} & names:
         if time.monotonic() > late:
             raise InstanceError(f"{', '.join(sorted(left))} did not end within {2 * END_SECONDS:.0f} s")
+        ensure(place)
         time.sleep(processes.POLL_SECONDS)
 
 
@@ -133,7 +134,7 @@ class Keeper:
         child = processes.start(
             about["arguments"],
             Path(about["folder"]),
-            {**self._environment(), **about["environment"]},
+            {**self._environment(about["kind"]), **about["environment"]},
             self.place.logs / f"{process.name}.log",
             mark,
         )
@@ -162,9 +163,13 @@ class Keeper:
     def _mark(self, process: Process) -> str:
         return f"{self.place.folder}:{process.name}"
 
-    def _environment(self) -> dict[str, str]:
-        """Of this process, with the settings that the deployment was brought up with."""
+    def _environment(self, kind: str) -> dict[str, str]:
+        """Of this process, with the settings that the deployment was brought up with; where the journal is, is no
+        instance's business.
+        """
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("BENTOCAST_", "DEPLOY_"))}
+        if kind == AUTOSCALER and journals.URL in os.environ:
+            kept[journals.URL] = os.environ[journals.URL]
         with contextlib.suppress(FileNotFoundError):
             settings: dict[str, Any] = json.loads(self.place.environment.read_text())
             kept |= settings

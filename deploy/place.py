@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import IO
 from deploy.faults import BusyError
 
 HOME = "DEPLOY_HOME"
+#: Lock of the autoscaler while it changes something.
+SCALING = "scaling"
+POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,22 @@ class Place:
         return self.folder / "reports"
 
     @contextlib.contextmanager
-    def held(self, name: str, otherwise: str) -> Iterator[None]:
+    def held(self, name: str, otherwise: str, patience_seconds: float = 0.0) -> Iterator[None]:
         """Hold a lock; it goes with the process that holds it, however that ends.
 
         Raises:
-            BusyError: another process holds it; with the text `otherwise`.
+            BusyError: another process holds it, and did for so long; with the text `otherwise`.
         """
+        late = time.monotonic() + patience_seconds
         with self._lock(name) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as err:
-                raise BusyError(otherwise) from err
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as err:
+                    if time.monotonic() >= late:
+                        raise BusyError(otherwise) from err
+                time.sleep(POLL_SECONDS)
             yield
 
     def is_held(self, name: str) -> bool:

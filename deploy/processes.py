@@ -48,21 +48,25 @@ def start(
         )
 
 
-def alive(pid: int | None, made: float | None) -> psutil.Process | None:
+def alive(pid: int | None, since: float | None) -> psutil.Process | None:
     """The process with a pid, if it is the one that was made then and still runs."""
-    if pid is None or made is None:
+    if pid is None or since is None:
         return None
+    found = made(pid)
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        if abs(process.create_time() - made) < MADE_SECONDS and is_alive(process):
+        if found is not None and abs(found - since) < MADE_SECONDS and is_alive(process):
             return process
     return None
 
 
 def made(pid: int) -> float | None:
-    """When a process was made, or None if it is gone."""
+    """When a process was made, seconds since the machine started, or None if it is gone.
+
+    psutil's seconds since 1970 change when somebody sets the clock: all that runs would be taken for dead, and killed.
+    """
     try:
-        return float(psutil.Process(pid).create_time())
+        return float(psutil.Process(pid).create_time() - psutil.boot_time())
     except psutil.NoSuchProcess:
         return None
 

@@ -44,6 +44,8 @@ class Progress:
         instances: of the stable version, when it began.
         step: that is under way, from 0; -1 before the first.
         began: when that began, seconds since 1970.
+        spent: seconds that it has been driven for, whatever the clock says.
+        held: whether users were sent back since something was counted.
         counted: phase by phase; a step has one, or two if the edges were chosen in it.
         edges: at which latencies are compared.
         copied_until: when the first step began that copies no requests, seconds since 1970; infinite before.
@@ -56,6 +58,8 @@ class Progress:
     instances: int
     step: int = -1
     began: float = 0.0
+    spent: float = 0.0
+    held: bool = False
     counted: list[Counted] = field(default_factory=list)
     edges: tuple[float, ...] = ()
     copied_until: float = math.inf
@@ -65,6 +69,11 @@ class Progress:
     @property
     def is_counting(self) -> bool:
         """Whether something is counted in the step that is under way."""
+        return self.has_begun and not self.held
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether something was counted in the step that is under way."""
         return bool(self.counted) and self.counted[-1].step == self.step
 
     def take(self, step: int, now: float, *, copies: bool) -> None:
@@ -75,7 +84,7 @@ class Progress:
             now: seconds since 1970.
             copies: whether requests are copied in it.
         """
-        self.step, self.began = step, now
+        self.step, self.began, self.spent = step, now, 0.0
         if not copies:
             self.copied_until = min(self.copied_until, now)
 
@@ -87,6 +96,7 @@ class Progress:
 
     def count_from(self, reading: Reading) -> None:
         """Begin a phase."""
+        self.held = False
         self.counted.append(Counted(self.step, bool(self.edges), Meter.from_zero(reading)))
 
     def add(self, reading: Reading) -> None:
@@ -136,6 +146,8 @@ class Progress:
             "instances": self.instances,
             "step": self.step,
             "began": self.began,
+            "spent": self.spent,
+            "held": self.held,
             "counted": [{"step": one.step, "timed": one.timed, "meter": one.meter.written()} for one in self.counted],
             "edges": list(self.edges),
             "copied_until": self.copied_until if math.isfinite(self.copied_until) else None,
@@ -152,6 +164,8 @@ class Progress:
             written["instances"],
             written["step"],
             written["began"],
+            written["spent"],
+            written["held"],
             [Counted(one["step"], one["timed"], Meter.read(one["meter"])) for one in written["counted"]],
             tuple(written["edges"]),
             math.inf if (ended := written.get("copied_until")) is None else ended,

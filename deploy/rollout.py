@@ -21,19 +21,21 @@ from data.verdict import Outcome, Verdict
 from deploy import keeper, live, versions
 from deploy.answers import Answers
 from deploy.faults import RolloutError
-from deploy.fleet import Fleet
+from deploy.fleet import LOCK, Fleet
 from deploy.journal import Rollout
+from deploy.place import SCALING
 from deploy.progress import Progress
 from deploy.router.counters import Counters
 from deploy.router.routing import WHOLE, Choice, Mirror
 
-LOCK = "rollout"
 #: So often the counters are read, and a verdict asked for.
 LOOK_SECONDS = 0.5
 #: After a change of weights, requests that were sent before it are given so long before anything is counted.
 SETTLE_SECONDS = 1.0
 #: A candidate that was just started is slow at first: its first requests do not count.
 WARM_UP_SECONDS = 3.0
+#: The autoscaler gets so long to end what it began.
+SCALE_SECONDS = 180.0
 #: So often a person is told that nothing is new.
 TELL_SECONDS = 5.0
 
@@ -41,6 +43,7 @@ PROMOTED, ROLLED_BACK, ENDED, PAUSED, RUNNING = "promoted", "rolled back", "ende
 #: What may be asked of a rollout, and the state that it brings.
 WISHES = {"pause": PAUSED, "promote": PROMOTED, "abort": ROLLED_BACK}
 BACK = "rollback"
+GONE_BACK = "paused, users are back with the version before: go on with `resume`, or end it with `promote` or `abort`"
 GO_ON = "paused, users stay where they are: go on with `resume`, or end it with `promote` or `abort`"
 
 
@@ -52,11 +55,13 @@ class Driver:
         fleet: what is up.
         sleep: waits, seconds.
         now: seconds since 1970.
+        clock: seconds that no change of the time of day touches.
     """
 
     fleet: Fleet
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
     _told: tuple[object, float] = field(default=(None, 0.0), init=False)
 
     def begin(self, strategy: str, tag: str, plan: Plan) -> str:
@@ -176,9 +181,11 @@ class Driver:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Nobody else drives a rollout, and the keeper is there to start and end what is asked for."""
-        with self.fleet.place.held(LOCK, "another command drives a rollout: see `python -m deploy status`"):
+        place = self.fleet.place
+        patience = SCALE_SECONDS if place.is_held(SCALING) else 0.0  # waits for the autoscaler, not for a rollout
+        with place.held(LOCK, "another command drives a rollout: see `python -m deploy status`", patience):
             if self.fleet.journal.state():
-                keeper.ensure(self.fleet.place)
+                keeper.ensure(place)
             yield
 
     def _under_way(self) -> Rollout:
@@ -199,7 +206,17 @@ class Driver:
 
     def _drive(self, number: int) -> str:
         """Go on from what the journal says, to the end; whatever is wrong, users stay with the stable version."""
+        try:
+            return self._driven(number)
+        except (BentocastError, OSError):  # the journal or the disk is away: what was tried could not be written down
+            self.fleet.retreat()
+            raise
+
+    def _driven(self, number: int) -> str:
         journal = self.fleet.journal
+        if self.fleet.router.has_retreated():
+            self._hold(number, self._progress(number))
+            self.fleet.back()
         ending = journal.last(number, "ending")
         rollout = self._found(number)
         if ending:
@@ -213,12 +230,14 @@ class Driver:
             raise
         except BentocastError as err:
             state, reason = ROLLED_BACK, err.message
+        except OSError as err:  # the disk
+            state, reason = ROLLED_BACK, str(err)
         except Exception as err:
             self._close(rollout, ROLLED_BACK, f"a fault of this program: {type(err).__name__}: {err}")
             raise
         if state == PAUSED:
             journal.set_state(number, PAUSED, reason)
-            self.fleet.say(GO_ON)
+            self.fleet.say(GONE_BACK if self._progress(number).held else GO_ON)
             self._over(number)
             return PAUSED
         return self._close(rollout, state, reason)
@@ -247,8 +266,11 @@ class Driver:
         self._enter(rollout, plan, progress)
         if plan.end == "stay" and progress.step == len(plan.steps) - 1:
             return PAUSED, f"{step} as long as you like"
+        last = self.clock()
         while True:
             self.sleep(LOOK_SECONDS)
+            now = self.clock()
+            progress.spent, last = progress.spent + now - last, now
             verdict = self._look(rollout, plan, progress, answers)
             wish = self._found(rollout.id).wish
             if wish:
@@ -258,16 +280,21 @@ class Driver:
                 return ROLLED_BACK, _short(verdict)
             if self._is_over(plan, progress, verdict):
                 return None
-            if self.now() - progress.began > durations.seconds(step.at_most):
+            if progress.spent > durations.seconds(step.at_most):
                 why = f"undecided after {step.at_most}: {_short(verdict)}"
-                return (ROLLED_BACK if plan.undecided == "rollback" else PAUSED), why
+                if plan.undecided == "rollback":
+                    return ROLLED_BACK, why
+                progress.spent = 0.0
+                self._hold(rollout.id, progress)
+                self.fleet.back()  # nobody judges until somebody goes on
+                return PAUSED, f"users are back with {rollout.stable}; {why}"
 
     def _is_over(self, plan: Plan, progress: Progress, verdict: Verdict) -> bool:
         """Whether enough was seen for the next step; after the last one the verdict has to be a pass."""
         step = plan.steps[progress.step]
         if progress.sums(progress.candidate).seen < step.requests:
             return False
-        if step.at_least is not None and self.now() - progress.began < durations.seconds(step.at_least):
+        if step.at_least is not None and progress.spent < durations.seconds(step.at_least):
             return False
         if step.mirror is not None and any(
             check.name == "answers" and check.outcome is not Outcome.PASS for check in verdict.checks
@@ -302,13 +329,19 @@ class Driver:
         """As it was when the rollout began, for it stands in the journal with the plan."""
         return self.fleet.plan.judgement if plan.judgement is None else plan.judgement
 
+    def _hold(self, number: int, progress: Progress) -> None:
+        """What comes from here on, until somebody goes on, was not split as the step has it, and does not count."""
+        progress.held = True
+        self.fleet.journal.held(number, progress.written(), self.now())
+
     def _enter(self, rollout: Rollout, plan: Plan, progress: Progress) -> None:
         """Move traffic to where the step wants it, and begin (or go on) to count."""
         fleet, step = self.fleet, plan.steps[progress.step]
         if not progress.is_counting:
             before = fleet.router.counted([progress.stable]).values()
             progress.choose_edges(sum((one[progress.stable] for one in before), Counters()), self._judgement(plan))
-            fleet.journal.step(rollout.id, progress.written(), step.model_dump(mode="json"), self.now())
+            if not progress.has_begun:
+                fleet.journal.step(rollout.id, progress.written(), step.model_dump(mode="json"), self.now())
         many = max(1, math.ceil((step.weight or 0) * progress.instances))
         fleet.bring(versions.take(fleet.place, rollout.candidate), many)
         stable, candidate = progress.stable, progress.candidate

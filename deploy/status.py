@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from data.deployment import Plan
 from data.rollout import Judgement
 from deploy import instances
-from deploy.fleet import Fleet
-from deploy.journal import Rollout
-from deploy.rollout import LOCK, RUNNING
+from deploy.fleet import LOCK, Fleet
+from deploy.journal import AUTOSCALER, NO_ROLLOUT, Rollout
+from deploy.rollout import RUNNING
 from deploy.router.routing import WHOLE
 
 
@@ -35,6 +35,7 @@ def text(fleet: Fleet) -> str:
             for one in known
             if one.version == version
         ]
+    lines += _autoscaling(fleet)
     under_way = fleet.journal.under_way()
     if under_way:
         gone = under_way.state == RUNNING and not fleet.place.is_held(LOCK)
@@ -88,6 +89,22 @@ def _limits(judgement: Judgement) -> list[str]:
         if isinstance(limits, dict) and name != "parts"
     ]
     return [*checks, *(f"{name} {value:g}" for name, value in whole.items() if not isinstance(value, dict))]
+
+
+def _autoscaling(fleet: Fleet) -> list[str]:
+    """What the autoscaler goes by and did last, if it is wanted."""
+    kept = next((one for one in fleet.journal.processes() if one.name == AUTOSCALER and one.wanted), None)
+    if kept is None:
+        return []
+    plan = kept.about["plan"]["autoscale"]
+    told = f"autoscaling: {plan['least']} to {plan['most']} instances, used {plan['target']:.0%}"
+    if kept.fault:
+        return [f"{told}; given up, it {kept.fault}"]
+    last = fleet.journal.last(NO_ROLLOUT, "scale")
+    if last is None:
+        return [told]
+    change = f"{last.about['from']} -> {last.about['to']} at {last.about['utilisation']:.0%}"
+    return [f"{told}; last {_time(last.at)}: {change}"]
 
 
 def _how(one: instances.Instance) -> str:

@@ -70,6 +70,11 @@ class Files:
     clusters: Path
     endpoints: Path
 
+    @property
+    def back(self) -> Path:
+        """File of the routes that bring all users back to the version before; it is there as long as some are away."""
+        return self.routes.with_name("back.yaml")
+
     @classmethod
     def within(cls, folder: Path) -> Files:
         """The usual names."""

@@ -26,6 +26,10 @@ TAKE_SECONDS = 10.0
 HEALTHY_SECONDS = 30.0
 VALIDATE_SECONDS = 60.0
 POLL_SECONDS = 0.01
+#: Ends the revision of routes that bring users back.
+BACK = "-back"
+#: What Envoy counts of each kind of file.
+STATS = {"routes": f"http.{envoy.PUBLIC}.rds.{envoy.PUBLIC}", "clusters": "cluster_manager.cds"}
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class Router:
                     raise RouterError(f"the router (admin port {port}) {why}: see its log in the deployment's folder")
                 time.sleep(POLL_SECONDS)
 
-    def apply(self, routing: Routing, revision: int, trusted: str | None = None) -> None:
+    def apply(self, routing: Routing, revision: int, trusted: str | None = None, back: Routing | None = None) -> None:
         """Move to a routing: nobody's request is lost on the way.
 
         Versions that come are known and healthy before a request goes to them; those that go get no new requests
@@ -118,6 +122,7 @@ class Router:
             routing: where requests go from now on.
             revision: larger than that of the last one.
             trusted: a version that is not waited for: it served all the while, and nothing may hold up the way back.
+            back: what `retreat` goes to, or None if there is no way back from here.
 
         Raises:
             RouterError: Envoy refuses it, or does not take it over; what went before goes on.
@@ -131,12 +136,37 @@ class Router:
         both = wanted | {"resources": [*wanted["resources"], *going]}
         self._swap("clusters", self._files.clusters, both, f"{revision}-both" if going else str(revision))
         self._wait_until_healthy(routing, {version for version in routing.asked if version != trusted})
+        if back:
+            self._put(self._files.back, envoy.routes(back, f"{revision}{BACK}"))
         self._swap("routes", self._files.routes, envoy.routes(routing, str(revision)), str(revision))
+        if not back:
+            self._files.back.unlink(missing_ok=True)
         if going:
             self._wait_until_idle([one["name"] for one in going])
             self._swap("clusters", self._files.clusters, wanted, str(revision))
             for one in going:
                 (self._files.endpoints / f"{one['name']}.yaml").unlink(missing_ok=True)
+
+    def retreat(self) -> bool:
+        """Bring all users back to the version before, by a rename of what was written for it: a full disk is no hindrance.
+
+        Returns:
+            Whether some were away.
+
+        Raises:
+            RouterError: an Envoy does not take it over.
+        """
+        back = self._files.back
+        if not back.exists():
+            return False
+        revision, refused = self._revision(back), self._refused("routes")
+        back.rename(self._files.routes)
+        self._confirm("routes", revision, refused)
+        return True
+
+    def has_retreated(self) -> bool:
+        """Whether users were brought back, and nothing was applied since."""
+        return self._files.routes.exists() and self._revision(self._files.routes).endswith(BACK)
 
     def wait_until_drained(self, port: int, seconds: float) -> None:
         """Wait until no request is under way to an endpoint, or so long."""
@@ -183,18 +213,27 @@ class Router:
         """Rename a file in, and wait until all Envoys go by it. What does not change stays, since Envoy ignores it."""
         if _by_name(self._resources(path)) == _by_name(message["resources"]):
             return
-        stat = f"http.{envoy.PUBLIC}.rds.{envoy.PUBLIC}" if kind == "routes" else "cluster_manager.cds"
-        refused = {port: admin.stat(f"{stat}.update_rejected") for port, admin in self.admins.items()}
+        refused = self._refused(kind)
         self._put(path, message | {"version_info": revision})
+        self._confirm(kind, revision, refused)
+
+    def _refused(self, kind: str) -> dict[int, int]:
+        """How often each Envoy refused something by now, by its admin port."""
+        return {port: admin.stat(f"{STATS[kind]}.update_rejected") for port, admin in self.admins.items()}
+
+    def _confirm(self, kind: str, revision: str, refused: dict[int, int]) -> None:
+        """Wait until every Envoy goes by a revision."""
         late = time.monotonic() + TAKE_SECONDS
         for port, admin in self.admins.items():
             while admin.revision(kind) != revision:
-                if admin.stat(f"{stat}.update_rejected") > refused[port]:
-                    raise RouterError(f"the router refuses its {kind} ({path}); those before stay: see its log")
+                if admin.stat(f"{STATS[kind]}.update_rejected") > refused[port]:
+                    raise RouterError(
+                        f"the router refuses its {kind} (in {self._folder}); those before stay: see its log"
+                    )
                 if time.monotonic() > late:
                     raise RouterError(
-                        f"the router (admin port {port}) does not take over {path}: it goes by revision "
-                        f"{admin.revision(kind)!r} of its {kind}, wanted {revision!r}, after {TAKE_SECONDS:.0f} s"
+                        f"the router (admin port {port}) does not take over its {kind} (in {self._folder}): it goes by "
+                        f"revision {admin.revision(kind)!r}, wanted {revision!r}, after {TAKE_SECONDS:.0f} s"
                     )
                 time.sleep(POLL_SECONDS)
 
@@ -234,6 +273,10 @@ class Router:
             text = yaml.safe_dump(message, sort_keys=False)
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 write_text(path, text)
+
+    @staticmethod
+    def _revision(path: Path) -> str:
+        return str(yaml.safe_load(path.read_text(encoding="utf-8"))["version_info"])
 
     @staticmethod
     def _resources(path: Path) -> list[dict[str, Any]]:

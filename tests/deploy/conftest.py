@@ -11,6 +11,7 @@ from loadtests import spoiled
 from tests.deploy.fleet import Deployment
 from tests.loadtests.store import Store
 from tests.service import world
+from tests.service.record.conftest import server, sqlite, url  # noqa: F401 (fixtures)
 from tests.service.world import World
 
 #: Code at the end of the worker's module, by what it makes of the Bento.

@@ -50,12 +50,14 @@ class Deployment:
         folder: of the deployment.
         params: its configuration.
         port: of the router.
+        journal_url: of the journal, if it is not in the folder.
     """
 
     store: Store
     folder: Path
     params: Path
     port: int
+    journal_url: str = ""
 
     @classmethod
     def make(cls, store: Store, folder: Path, **changes: Any) -> Deployment:
@@ -76,7 +78,11 @@ class Deployment:
     @property
     def environment(self) -> dict[str, str]:
         """Of commands. On a busy machine a burst may wait: what is refused then is not what is tested here."""
-        return self.store.environment | {"DEPLOY_HOME": str(self.folder), "BENTOCAST_MAX_WAIT_SECONDS": "30"}
+        return self.store.environment | {
+            "DEPLOY_HOME": str(self.folder),
+            "DEPLOY_JOURNAL_URL": self.journal_url,
+            "BENTOCAST_MAX_WAIT_SECONDS": "30",
+        }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Run a command beside the test."""
@@ -140,17 +146,19 @@ class Users:
     Attributes:
         answered: answers by status; 0 is none at all.
         bentos: answers by the Bento that gave them.
+        pause_seconds: between an answer and the next request.
     """
 
     answered: Counter[int] = field(default_factory=Counter)
     bentos: Counter[str] = field(default_factory=Counter)
+    pause_seconds: float = 0.01
     _over: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     @contextlib.contextmanager
-    def asking(cls, url: str, body: dict[str, Any], many: int = 2) -> Iterator[Users]:
+    def asking(cls, url: str, body: dict[str, Any], many: int = 2, pause_seconds: float = 0.01) -> Iterator[Users]:
         """Ask until the block ends."""
-        users = cls()
+        users = cls(pause_seconds=pause_seconds)
         threads = [threading.Thread(target=users._ask, args=(url, body)) for _ in range(many)]
         for thread in threads:
             thread.start()
@@ -164,7 +172,7 @@ class Users:
     def _ask(self, url: str, body: dict[str, Any]) -> None:
         transport = httpx.HTTPTransport(retries=5)  # of connections that cannot be made, never of requests
         with httpx.Client(base_url=url, transport=transport, timeout=60) as client:
-            while not self._over.wait(0.01):
+            while not self._over.wait(self.pause_seconds):
                 try:
                     answer = client.post("/v1/timeseries/forecast", json=body)
                 except httpx.HTTPError:
@@ -184,3 +192,14 @@ def wait_for(happened: Callable[[], bool], otherwise: str) -> None:
 def kill(process: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         os.kill(process.pid, signal.SIGKILL)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room on a disk; the file that takes it all."""
+    filling = disk / "filling"
+    with filling.open("wb", buffering=0) as file:
+        for size in (1 << 20, 4096, 1):
+            with contextlib.suppress(OSError):
+                while file.write(b"x" * size) == size:
+                    pass
+    return filling

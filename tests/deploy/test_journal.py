@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from deploy.journal import Journal
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    made = Journal(f"sqlite:///{tmp_path / 'journal.db'}")
+def journal(url: str) -> Iterator[Journal]:
+    """Of either kind."""
+    made = Journal(url)
     yield made
     made.close()
 
@@ -22,14 +24,14 @@ def begin(journal: Journal, now: float = 1.0) -> int:
     return journal.begin("canary", "b:one", "b:two", {"steps": []}, {"step": -1}, now)
 
 
-def test_what_is_written_is_there_for_the_next_process(journal: Journal, tmp_path: Path) -> None:
+def test_what_is_written_is_there_for_the_next_process(journal: Journal, url: str) -> None:
     number = begin(journal)
     journal.step(number, {"step": 0}, {"weight": 0.1}, 2.0)
     journal.look(number, {"step": 0, "seen": 5}, {"counts": {}}, 3.0)
     journal.wish(number, "abort")
     journal.put_state({"revision": 1})
     journal.put_state({"revision": 2})
-    other = Journal(f"sqlite:///{tmp_path / 'journal.db'}")
+    other = Journal(url)
     rollout = other.under_way()
     assert rollout is not None
     assert (rollout.id, rollout.state, rollout.wish, rollout.candidate) == (number, "running", "abort", "b:two")
@@ -49,7 +51,7 @@ def test_two_rollouts_at_once_are_refused(journal: Journal) -> None:
         begin(journal)
     journal.end(number, "promoted", "all checks passed", 9.0)
     assert journal.under_way() is None
-    assert begin(journal, 10.0) == number + 1
+    assert begin(journal, 10.0) > number
     assert [one.state for one in journal.rollouts()] == ["running", "promoted"]
 
 
@@ -72,3 +74,36 @@ def test_a_disk_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "journal.db").mkdir()
     with pytest.raises(RolloutError, match=r"journal sqlite:///.*journal\.db: unable to open database file"):
         Journal(f"sqlite:///{tmp_path / 'journal.db'}")
+
+
+def test_the_order_of_weights_is_kept(journal: Journal) -> None:
+    """Which version is last decides who moves when weights rise."""
+    journal.put_state({"weights": {"z": 9, "a": 1}})
+    assert list(journal.state()["weights"]) == ["z", "a"]
+
+
+def test_a_full_disk_is_named_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(f"sqlite:///{path}")
+    number = begin(journal)
+    with (
+        small(journal),
+        pytest.raises(RolloutError, match=r"journal sqlite:///.*: database or disk is full; nothing was"),
+    ):
+        journal.look(number, {"step": 0, "seen": "x" * 100_000}, {}, 2.0)
+    assert journal.progress(number) == {"step": -1}
+    assert journal.events(number) == []
+    journal.look(number, {"step": 0, "seen": "x" * 100_000}, {}, 2.0)
+    assert len(journal.events(number)) == 1
+    journal.close()
+
+
+@contextlib.contextmanager
+def small(journal: Journal) -> Iterator[None]:
+    """No page more than there are now."""
+    with journal._engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    yield
+    with journal._engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1000000")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +119,43 @@ def test_one_that_goes_is_no_target_before_it_is_asked_to_end(kept: Keeper) -> N
     kept.look()
     assert kept.place.targets.read_text() == "[]\n"
     assert pid(kept) in kept.children
+
+
+def test_where_the_journal_is_is_told_to_the_autoscaler_alone(kept: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEPLOY_JOURNAL_URL", "postgresql://ann:secret@db/journal")
+    code = "import os; print(os.environ.get('DEPLOY_JOURNAL_URL'))"
+    for kind in ("instance", "autoscaler"):
+        kept.journal.want(kind, about(kept, code) | {"kind": kind})
+    kept.look()
+    for child in kept.children.values():
+        child.wait()
+    told = {kind: (kept.place.logs / f"{kind}.log").read_text().strip() for kind in ("instance", "autoscaler")}
+    assert told == {"instance": "None", "autoscaler": "postgresql://ann:secret@db/journal"}
+
+
+def test_a_clock_that_is_set_leaves_what_runs_alone(
+    kept: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system reckons the time of its start anew when its clock is set; all else in /proc stays."""
+    kept.journal.want("one", about(kept))
+    kept.look()
+    first = pid(kept)
+    real, other = Path("/proc"), tmp_path / "proc"
+    other.mkdir()
+    for entry in real.iterdir():
+        (other / entry.name).symlink_to(entry)
+    (other / "stat").unlink()
+    for hours in (1, -1):
+        lines = (real / "stat").read_text().splitlines()
+        (other / "stat").write_text(
+            "\n".join(
+                f"btime {int(line.split()[1]) + 3600 * hours}" if line.startswith("btime") else line for line in lines
+            )
+        )
+        monkeypatch.setattr(psutil, "PROCFS_PATH", str(other))
+        assert abs(psutil.boot_time() - int(re.findall(r"btime (\d+)", (real / "stat").read_text())[0])) == 3600
+        kept.look()
+        assert pid(kept) == first
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ METHOD = "/upstream/Name"
 
 
 @contextlib.contextmanager
-def upstream(version: str) -> Iterator[Endpoint]:
-    """A server of one version that is healthy."""
+def upstream(version: str, named: list[str] | None = None) -> Iterator[Endpoint]:
+    """A server of one version that is healthy; the names of its gRPC requests (`x-request-id`) are added to a list."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -41,6 +41,8 @@ def upstream(version: str) -> Iterator[Endpoint]:
         def service(self, call: Any) -> Any:
             if call.method != METHOD:
                 return None
+            if named is not None:
+                named.append(dict(call.invocation_metadata)["x-request-id"])
             return grpc.unary_unary_rpc_method_handler(lambda *_: version.encode())
 
     port = free_ports()
