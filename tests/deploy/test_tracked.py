@@ -27,7 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current folder, without an MLflow so far, and a report in it."""
     import mlflow
 
-    for name in [*tracking.QUIET, "MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI"]:
+    for name in [*tracking.QUIET, "MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI", "DEPLOY_MLFLOW"]:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "rollout-3.html").write_text("how it went")
     with contextlib.chdir(tmp_path):
@@ -50,13 +50,13 @@ def test_the_run_that_trained_it_has_the_report(home: Path, monkeypatch: pytest.
     client.create_registered_model("town")
     client.create_model_version("town", f"{home}/model", run)
     said = log(home, monkeypatch, run_id=run, mlflow_name="town", mlflow_version="1")
-    assert said == f"report in MLflow: run {run}, rollouts/rollout-3.html"
+    assert said == f"report: in MLflow, run {run}, rollouts/rollout-3.html"
     assert [file.path for file in client.list_artifacts(run, "rollouts")] == ["rollouts/rollout-3.html"]
     assert client.get_run(run).data.tags["rollout"] == "rolled back"
     assert client.get_model_version("town", "1").tags == {"rollout": "rolled back"}
     unknown = log(home, monkeypatch, run_id="0" * 32, mlflow_name="town", mlflow_version="1")
-    assert unknown == f"the report is not in MLflow: it knows no run {'0' * 32}"
-    assert log(home, monkeypatch) == "the report is not in MLflow: the model of b:two does not say which run trained it"
+    assert unknown == f"report: not in MLflow: it knows no run {'0' * 32}"
+    assert log(home, monkeypatch) == "report: not in MLflow: the model of b:two does not say which run trained it"
 
 
 def test_without_an_mlflow_none_is_made(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,10 +64,16 @@ def test_without_an_mlflow_none_is_made(home: Path, monkeypatch: pytest.MonkeyPa
     assert not (home / "mlflow.db").exists()
 
 
+def test_it_can_be_switched_off(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
+    monkeypatch.setenv("DEPLOY_MLFLOW", "false")
+    assert log(home, monkeypatch, run_id="1") == ""
+
+
 def test_a_server_that_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     said = log(home, monkeypatch, run_id="1")
-    assert said.startswith("the report is not in MLflow: MLflow does not answer at http://127.0.0.1:9")
+    assert said.startswith("report: not in MLflow: MLflow does not answer at http://127.0.0.1:9")
     assert said.endswith("the rollout ended all the same")
 
 
@@ -80,7 +86,7 @@ def test_a_server_that_does_not_answer(home: Path, monkeypatch: pytest.MonkeyPat
         silent.listen()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         began = time.monotonic()
-        assert log(home, monkeypatch, run_id="1") == "the report is not in MLflow: no answer within 0.5 s"
+        assert log(home, monkeypatch, run_id="1") == "report: not in MLflow: no answer within 0.5 s"
         assert time.monotonic() - began < 2.5
 
 
@@ -93,4 +99,4 @@ def test_a_bento_that_is_gone(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(lineage, "labels", gone)
     tracked.log(ROLLOUT, home / "rollout-3.html", said.append)
-    assert said == ["the report is not in MLflow: BentoML's store holds no Bento 'b:two'"]
+    assert said == ["report: not in MLflow: BentoML's store holds no Bento 'b:two'"]
