@@ -79,7 +79,7 @@ def picture(moment: Moment, now: float) -> list[str]:
     if plan is None or progress.step < 0:
         return [*lines, "  starting"] if rollout.ended is None else lines
     step, seen = plan.steps[progress.step], progress.sums(progress.candidate)
-    left = progress.began + durations.seconds(step.at_most) - now
+    left = durations.seconds(step.at_most) - progress.spent
     lines += [
         f"  step {progress.step + 1} of {len(plan.steps)}: {step}",
         f"  requests {_bar(seen.seen / step.requests)} {seen.seen:,} of {step.requests:,} wanted, {seen.errors:,} errors",
