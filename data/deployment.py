@@ -189,15 +189,6 @@ class Deploy(Section):
     shadow: Plan = SHADOW
     ab: Plan = AB
 
-    @model_validator(mode="after")
-    def _counts_users_who_stay(self) -> Self:
-        if self.router.sticky and self.judgement.cluster == 1:
-            raise ValueError(
-                "router.sticky: all requests of a user go to one version and share its luck, got judgement.cluster 1, "
-                "wanted how many requests one user makes in a rollout, at most: set judgement.cluster to that"
-            )
-        return self
-
     def judged(self, plan: Plan) -> Plan:
         """A plan with the whole judgement that rollouts by it go by.
 
@@ -205,6 +196,11 @@ class Deploy(Section):
             ValueError: what the plan says of it does not go with what is said here.
         """
         judgement = self.judgement if plan.judgement is None else self.judgement.changed(plan.judgement)
+        if self.router.sticky and judgement.cluster == 1:
+            raise ValueError(
+                "router.sticky: all requests of a user go to one version and share its luck, got judgement.cluster 1, "
+                "wanted how many requests one user makes in a rollout, at most: set judgement.cluster to that"
+            )
         return plan.model_copy(update={"judgement": judgement})
 
     @model_validator(mode="after")

@@ -67,12 +67,11 @@ def line(plan: Plan, progress: Progress, verdict: Verdict) -> str:
     )
 
 
-def picture(moment: Moment, now: float) -> list[str]:
+def picture(moment: Moment) -> list[str]:
     """The same at length: what is left of the step, and each check's evidence as a share of what it needs.
 
     Args:
         moment: the rollout.
-        now: seconds since 1970.
     """
     rollout, plan, progress = moment.rollout, moment.plan, moment.progress
     lines = [f"{rollout.strategy} {rollout.id} of {rollout.candidate}: {rollout.state}{_why(rollout)}"]
@@ -99,13 +98,11 @@ class Follower:
         journal: that it is in.
         out: where it is shown.
         sleep: waits, seconds.
-        now: seconds since 1970.
     """
 
     journal: Journal
     out: TextIO
     sleep: Callable[[float], None] = time.sleep
-    now: Callable[[], float] = time.time
     _drawn: int = field(default=0, init=False)
     _told: tuple[object, ...] = field(default=(), init=False)
 
@@ -121,7 +118,7 @@ class Follower:
     def _show(self, moment: Moment) -> None:
         if self.out.isatty():
             columns = shutil.get_terminal_size().columns  # a line that wraps would be two to go back over
-            lines = [text[: columns - 1] for text in picture(moment, self.now())]
+            lines = [text[: columns - 1] for text in picture(moment)]
             back = _BACK.format(self._drawn) if self._drawn else ""
             self.out.write(back + "\n".join(lines) + "\n")
             self._drawn = len(lines)
@@ -133,7 +130,7 @@ class Follower:
                 assert moment.verdict is not None, "it is counting"
                 self.out.write(line(moment.plan, moment.progress, moment.verdict) + "\n")
             else:
-                self.out.write(picture(moment, self.now())[0] + "\n")
+                self.out.write(picture(moment)[0] + "\n")
         self.out.flush()
 
 
