@@ -23,8 +23,13 @@ from loadtests.ports import free_ports
 from monitoring.ledger import Ledger, Retraining
 from monitoring.simulation.city import City
 from monitoring.simulation.project import ROOT, TABLE, Project
+from tests.training import tiny
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.services,
+    pytest.mark.timeout(900),
+    *(pytest.mark.filterwarnings(text) for text in tiny.MLFLOW),
+]
 
 TREES = {"max_iter": 10, "max_leaf_nodes": 7, "min_samples_leaf": 20}
 
