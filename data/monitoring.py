@@ -47,6 +47,8 @@ class Skew(Section):
 
     #: Fewest requests that are computed again before the test passes.
     requests: int = Field(default=20, ge=1)
+    #: Most that are, the newest first.
+    most: int = Field(default=500, ge=1)
 
 
 class Staleness(Section):

@@ -141,7 +141,11 @@ def _record(settings: configuration.Settings) -> RecordSettings | None:
     from service.record import settings as record
 
     home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
-    return record.of(settings.record_url, home, settings.record_retention) if settings.record else None
+    return (
+        record.of(settings.record_url, home, settings.record_retention, settings.record_sample)
+        if settings.record
+        else None
+    )
 
 
 def _model(bento: Any) -> tuple[Path, dict[str, str], str]:

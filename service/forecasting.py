@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.features import Rows
 from data.forecaster import Forecast, Forecaster
 from data.panel import Panel
 from service.histories import Question
@@ -26,6 +27,7 @@ class Answer:
         mean: shape (series, steps).
         levels: quantiles asked for.
         quantiles: shape (levels, series, steps).
+        rows: what the model was given, horizon rows a series.
     """
 
     names: tuple[str, ...]
@@ -33,6 +35,7 @@ class Answer:
     mean: Floats
     levels: tuple[float, ...]
     quantiles: Floats
+    rows: Rows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,13 @@ def answer(forecaster: Forecaster, questions: Sequence[Question]) -> tuple[list[
         # A value far from all others may become infinite in float32: the trees take it for a large one.
         rows = forecaster.design.rows(panel, origins)
         made = forecaster.scaled(rows)
-        answers = _split(forecaster, questions, made)
+        answers = _split(forecaster, questions, made, rows)
     return answers, Pass(rows.inputs, made, rows.scale, questions)
 
 
-def _split(forecaster: Forecaster, questions: Sequence[Question], made: Forecast) -> list[Answer]:
+def _split(forecaster: Forecaster, questions: Sequence[Question], made: Forecast, rows: Rows) -> list[Answer]:
     step = np.timedelta64(forecaster.card.declaration.series.step_seconds, "s")
-    answers, first = [], 0
+    answers, first, horizon = [], 0, forecaster.design.horizon
     for question in questions:
         part = slice(first, first := first + len(question.names))
         own = Forecast(made.point[part], made.spread[part])
@@ -76,6 +79,7 @@ def _split(forecaster: Forecaster, questions: Sequence[Question], made: Forecast
                 mean=own.point[:, : question.steps],
                 levels=question.levels,
                 quantiles=forecaster.quantiles(own, question.levels)[..., : question.steps],
+                rows=Rows(rows.inputs[part.start * horizon : part.stop * horizon], rows.scale[part]),
             )
         )
     return answers

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import secrets
 import time
 from collections import deque
@@ -21,6 +22,7 @@ from data.errors import BentocastError
 from service.forecasting import Answer
 from service.histories import Question
 from service.record import ForecastEntry, Recorder, RecordSettings, RecordStats, RecordUnavailableError
+from service.record.samples import MAX_BYTES, SampleEntry, beginning
 from service.served import Served
 
 #: Forecasts kept until the record is open.
@@ -45,6 +47,7 @@ class Keeper:
         self._waiting: deque[ForecastEntry] = deque(maxlen=MOST_WAITING)
         self._requests = map("{}-{:x}".format, itertools.repeat(secrets.token_hex(4)), itertools.count())
         self._metrics = RecordMetrics(registry)
+        self._sample_at = math.inf if settings.sample_seconds is None else 0.0
 
     async def open(self) -> None:
         """Open the record; one that cannot be opened is told of in the log and the metrics, and forecasts go on."""
@@ -87,6 +90,38 @@ class Keeper:
             self._waiting.extend(entries)
         else:
             self._recorder.put_many(entries)
+            if now >= self._sample_at:
+                self._sample(self._recorder, question, answer, request, now)
+
+    def _sample(self, recorder: Recorder, question: Question, answer: Answer, request: str, now: float) -> None:
+        """Keep one series of a request as it came, with the features that were made of it, unless it is large."""
+        self._sample_at = now + (self._settings.sample_seconds or math.inf)
+        if answer.rows is None or not question.sent:
+            return
+        served, design = self._served, self._served.forecaster.design
+        place = secrets.randbelow(len(question.sent))
+        history = question.sent[place]
+        past = {name: history.past_covariates[name] for name in design.past}
+        cut = beginning(history.values, past, design.context)
+        if cut is None:
+            return
+        entry = SampleEntry(
+            request_id=request,
+            series=history.name,
+            model_name=served.model,
+            model_version=served.model_version,
+            bento=served.bento,
+            created_at=now,
+            origin=answer.starts[place] - np.timedelta64(self._step_seconds, "s"),
+            step_seconds=self._step_seconds,
+            values=history.values[cut:],
+            past={name: values[cut:] for name, values in past.items()},
+            future={name: history.future_covariates[name][: question.steps] for name in design.future},
+            inputs=answer.rows.inputs.reshape(len(question.names), design.horizon, -1)[place],
+            scale=float(answer.rows.scale[place]),
+        )
+        if entry.size_bytes <= MAX_BYTES:
+            recorder.put_sample(entry)
 
     async def put_actuals(self, series: list[str], times: NDArray[np.datetime64], values: NDArray[np.float64]) -> int:
         """Wait until actual values are on disk.

@@ -48,6 +48,8 @@ class Settings(BaseModel):
     record: bool = True
     record_url: SecretStr | None = None
     record_retention: str = "90d"
+    #: Time between requests that are kept as they came, of each worker, or `off`.
+    record_sample: str = "15min"
 
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1_024, le=1 << 30)
     max_series: int = Field(default=1_024, ge=1)

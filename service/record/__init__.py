@@ -6,6 +6,7 @@ SQLAlchemy is imported when a recorder is opened, not before: it costs half a se
 from service.record.entries import ForecastEntry
 from service.record.errors import RecordUnavailableError
 from service.record.recorder import Recorder, RecordStats
+from service.record.samples import SampleEntry
 from service.record.settings import RecordSettings
 
-__all__ = ["ForecastEntry", "RecordSettings", "RecordStats", "RecordUnavailableError", "Recorder"]
+__all__ = ["ForecastEntry", "RecordSettings", "RecordStats", "RecordUnavailableError", "Recorder", "SampleEntry"]

@@ -14,7 +14,7 @@ from service.record.address import Address
 from service.record.engine import open_engine
 from service.record.errors import RefusedRowsError
 from service.record.pace import in_slices
-from service.record.tables import ACTUALS, FORECASTS, create
+from service.record.tables import ACTUALS, FORECASTS, SAMPLES, create
 
 #: Device and inode of each file of a SQLite database.
 Identity = tuple[tuple[int, int], ...]
@@ -66,6 +66,15 @@ class Database:
         with self._transaction() as connection:
             for some in in_slices(rows):
                 connection.execute(FORECASTS.insert(), some)
+
+    def write_samples(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Add sampled requests.
+
+        Raises:
+            Exception: as `write_forecasts`.
+        """
+        with self._transaction() as connection:
+            connection.execute(SAMPLES.insert(), list(rows))
 
     def write_actuals(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add actual values, or replace those that are there.
@@ -146,9 +155,11 @@ def _deletes(than: float, limit: int) -> list[Delete]:
     forecasts = (
         select(FORECASTS.c.id).where(FORECASTS.c.created_at < than).order_by(FORECASTS.c.created_at).limit(limit)
     )
+    samples = select(SAMPLES.c.id).where(SAMPLES.c.created_at < than).order_by(SAMPLES.c.created_at).limit(limit)
     key = (ACTUALS.c.series, ACTUALS.c.time)
     actuals = select(*key).where(ACTUALS.c.received_at < than).order_by(ACTUALS.c.received_at).limit(limit)
     return [
         delete(FORECASTS).where(FORECASTS.c.id.in_(forecasts.with_for_update(skip_locked=True))),
+        delete(SAMPLES).where(SAMPLES.c.id.in_(samples.with_for_update(skip_locked=True))),
         delete(ACTUALS).where(tuple_(*key).in_(actuals.with_for_update(skip_locked=True))),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from service.record.actuals import Actuals, ActualsQueue
 from service.record.entries import Floats, ForecastEntry, ForecastQueue
 from service.record.errors import RecordUnavailableError
 from service.record.health import fix
+from service.record.samples import MOST_WAITING, SampleEntry
 from service.record.settings import RecordSettings
 from service.record.writer import Store, Writer
 
@@ -50,7 +52,8 @@ class Recorder:
         self._store = store
         self._forecasts = ForecastQueue(settings.queue_entries, settings.queue_bytes, settings.batch_entries)
         self._actuals = ActualsQueue()
-        self._writer = Writer(store, self._forecasts, self._actuals, settings)
+        self._samples: deque[SampleEntry] = deque(maxlen=MOST_WAITING)
+        self._writer = Writer(store, self._forecasts, self._actuals, settings, samples=self._samples)
         self._wake = threading.Event()
         self._ends_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="bentocast-record", daemon=True)
@@ -83,6 +86,10 @@ class Recorder:
         """Hand over forecasts, as `put`."""
         if self._forecasts.put(entries):
             self._wake.set()
+
+    def put_sample(self, entry: SampleEntry) -> None:
+        """Hand over a sampled request. Never waits, never raises; the oldest that waits is dropped if there are many."""
+        self._samples.append(entry)
 
     async def put_actuals(self, series: list[str], times: NDArray[np.datetime64], values: Floats) -> int:
         """Write actual values, and replace those that are there for the same series and time.
@@ -151,7 +158,7 @@ class Recorder:
     def _over(self) -> bool:
         if self._ends_at is None:
             return False
-        return time.monotonic() >= self._ends_at or not (len(self._forecasts) or len(self._actuals))
+        return time.monotonic() >= self._ends_at or not (len(self._forecasts) or len(self._actuals) or self._samples)
 
     def _unavailable(self, count: int) -> RecordUnavailableError:
         health = self._writer.health

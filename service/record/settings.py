@@ -28,6 +28,7 @@ class RecordSettings(Section):
         batch_entries: forecasts written in one transaction.
         flush_seconds: how long a forecast waits for others to be written with.
         retention_seconds: age at which forecasts and actual values are deleted, from the time they came in.
+        sample_seconds: time between requests that are kept as they came, of each worker; None keeps none.
         acknowledge_seconds: how long a client waits for its actual values to be on disk before it is refused.
     """
 
@@ -39,6 +40,7 @@ class RecordSettings(Section):
     batch_entries: int = Field(default=500, ge=1, le=10_000)
     flush_seconds: float = Field(default=0.2, gt=0, le=60)
     retention_seconds: float = Field(default=90 * 86_400, gt=0)
+    sample_seconds: float | None = Field(default=900.0, gt=0)
     acknowledge_seconds: float = Field(default=10.0, gt=0, le=300)
 
     @property
@@ -47,13 +49,18 @@ class RecordSettings(Section):
         return Address.parse(self.url.get_secret_value())
 
 
-def of(url: SecretStr | None, home: Path, retention: str) -> RecordSettings:
+#: Instead of the time between samples: none are taken.
+OFF = "off"
+
+
+def of(url: SecretStr | None, home: Path, retention: str, sample: str = "15min") -> RecordSettings:
     """Settings by what an operator says.
 
     Args:
         url: of the database; a file in `home` if there is none.
         home: BentoML's.
         retention: a duration, such as `90d`.
+        sample: a duration between requests that are kept as they came, or `off`.
 
     Raises:
         ConfigError: the URL or the duration cannot be followed.
@@ -62,4 +69,10 @@ def of(url: SecretStr | None, home: Path, retention: str) -> RecordSettings:
         seconds = durations.seconds(retention)
     except ValueError as err:
         raise ConfigError(f"BENTOCAST_RECORD_RETENTION: {err}") from err
-    return RecordSettings(url=url or SecretStr(f"sqlite:///{home / 'record.db'}"), retention_seconds=seconds)
+    try:
+        every = None if sample == OFF else durations.seconds(sample)
+    except ValueError as err:
+        raise ConfigError(f"BENTOCAST_RECORD_SAMPLE: {err}, or {OFF!r}") from err
+    return RecordSettings(
+        url=url or SecretStr(f"sqlite:///{home / 'record.db'}"), retention_seconds=seconds, sample_seconds=every
+    )

@@ -24,7 +24,8 @@ from sqlalchemy import (
 
 from data.errors import ConfigError
 
-#: Raised with every change of the tables.
+#: Raised with every change of a table. One more table is none: a Bento of before goes on writing beside a newer one, and
+#: after a rollback to it.
 SCHEMA_VERSION = 1
 #: Any number that other programs in the same PostgreSQL do not lock.
 _LOCK = 7_313_904_411
@@ -65,6 +66,28 @@ ACTUALS = Table(
     sqlite_with_rowid=False,
 )
 Index("actuals_by_age", ACTUALS.c.received_at)
+
+# Requests as they came, see `service.record.samples`.
+SAMPLES = Table(
+    "samples",
+    METADATA,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("series", String(256), nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("bento", Text, nullable=False),
+    Column("origin", BigInteger, nullable=False),
+    Column("step_seconds", BigInteger, nullable=False),
+    Column("covariates", Text, nullable=False),
+    Column("target", LargeBinary, nullable=False),
+    Column("past", LargeBinary, nullable=False),
+    Column("future", LargeBinary, nullable=False),
+    Column("inputs", LargeBinary, nullable=False),
+    Column("scale", Double, nullable=False),
+)
+Index("samples_by_age", SAMPLES.c.created_at)
 
 
 def create(connection: Connection, shown: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from service.record.entries import ForecastEntry, ForecastQueue, encode_all
 from service.record.errors import RefusedRowsError
 from service.record.health import Health
 from service.record.pace import in_slices
+from service.record.samples import SampleEntry, encode
 from service.record.settings import RecordSettings
 
 #: How often old rows are looked for, when there were none left.
@@ -31,6 +33,9 @@ class Store(Protocol):
 
     def write_forecasts(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add forecasts."""
+
+    def write_samples(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Add sampled requests."""
 
     def write_actuals(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add or replace actual values."""
@@ -58,7 +63,9 @@ class Writer:
         actuals: ActualsQueue,
         settings: RecordSettings,
         clock: Callable[[], float] = time.monotonic,
+        samples: deque[SampleEntry] | None = None,
     ) -> None:
+        self._samples = deque() if samples is None else samples
         self.written = 0
         self.refused = 0
         self.last_write = 0.0
@@ -113,6 +120,7 @@ class Writer:
             self._store.check()
         self._write_actuals()
         more = self._write_forecasts()
+        self._write_samples()
         return self._sweep(now) or more
 
     def _write_actuals(self) -> None:
@@ -131,6 +139,14 @@ class Writer:
             self._store.write_actuals(rows(calls))
             self._actuals.done(calls)
             self.last_write = time.time()
+
+    def _write_samples(self) -> None:
+        """Write what waits; a sample that cannot be kept is lost, there will be others."""
+        while self._samples:
+            try:
+                self._store.write_samples([encode(self._samples.popleft())])
+            except (RefusedRowsError, ValueError) as err:
+                logger.warning("record: a sampled request cannot be stored and is dropped: %s", err)
 
     def _write_forecasts(self) -> bool:
         """Write a batch, one by one if the database cannot store one of them; whether another batch is full."""

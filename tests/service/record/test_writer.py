@@ -28,6 +28,7 @@ class FakeStore:
 
     forecasts: list[list[str]] = field(default_factory=list)
     actuals: list[list[str]] = field(default_factory=list)
+    samples: list[list[str]] = field(default_factory=list)
     deleted: list[int] = field(default_factory=list)
     cutoffs: list[float] = field(default_factory=list)
     old: int = 0
@@ -43,6 +44,9 @@ class FakeStore:
 
     def write_actuals(self, rows: Sequence[dict[str, Any]]) -> None:
         self.actuals.append(self._taken(rows))
+
+    def write_samples(self, rows: Sequence[dict[str, Any]]) -> None:
+        self.samples.append(self._taken(rows))
 
     def delete_older(self, than: float, limit: int) -> bool:
         self._fail()
