@@ -13,7 +13,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help venv localhost pipeline run bento test clients test-services lint format loadtest demo bench bench-serving figures proto lock clean
+.PHONY: help venv localhost pipeline run bento test clients test-services lint format loadtest demo monitoring bench bench-serving figures proto lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ loadtest: venv ## load on the running service: make loadtest RATE=50 FOR=60s HOS
 
 demo: localhost bento ## rollouts under load: a good version is promoted, a slow, a failing and a nonsensical one are taken back
 	python -m loadtests demo
+
+monitoring: localhost venv ## Prometheus, alerts and the seven tests on this machine: watches the deployment, or what `make run` serves
+	python -m monitoring up
 
 bench: venv ## benchmarks, as ratios against peers in one run
 	python -m tests.bench

@@ -76,6 +76,35 @@ def config(params: Params, asked: argparse.Namespace) -> int:
     return 0
 
 
+def dashboards(params: Params, asked: argparse.Namespace) -> int:
+    """Write Grafana's dashboards (service, model, data, rollout) into a folder."""
+    from monitoring import dashboards
+
+    for path in dashboards.write(asked.out, params):
+        print(path)
+    return 0
+
+
+def up(params: Params, asked: argparse.Namespace) -> int:
+    """Run Prometheus, Alertmanager, Pushgateway and the seven tests on this machine until Ctrl-C."""
+    from deploy.place import Place
+    from monitoring import up
+
+    targets = Place.of(os.environ).folder / "targets.json"
+    services = tuple(asked.target or ([] if targets.exists() else [up.SERVICE]))
+    usual = {"prometheus": port} if (port := up.usual_port(params)) else {}
+    made = up.plan(asked.home.resolve(), asked.params, usual | dict(asked.ports), targets, services)
+    up.run(made, params)
+    return 0
+
+
+def _port(text: str) -> tuple[str, int]:
+    name, _, port = text.partition("=")
+    if name not in ("prometheus", "alertmanager", "pushgateway", "exporter") or not port.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted a server and its port, such as prometheus=9090")
+    return name, int(port)
+
+
 def _listening(server: type[Server], address: tuple[str, int], *about: Any) -> Server:
     try:
         return server(address, *about)
@@ -208,6 +237,8 @@ def main(argv: list[str]) -> None:
         "check": check,
         "serve": serve,
         "config": config,
+        "dashboards": dashboards,
+        "up": up,
         "loop": loop,
         "retrain": retrain,
         "history": history,
@@ -238,14 +269,25 @@ def main(argv: list[str]) -> None:
     )
     made["serve"].add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
     made["serve"].add_argument("--port", type=int, default=9108, help="to listen on (default: %(default)s)")
-    made["config"].add_argument("--out", type=Path, required=True, help="folder")
-    made["config"].add_argument(
-        "--target",
-        action="append",
+    for one in (made["config"], made["dashboards"]):
+        one.add_argument("--out", type=Path, required=True, help="folder")
+    made["up"].add_argument("--home", type=Path, default=Path(".monitoring"), help="folder (default: %(default)s)")
+    made["up"].add_argument(
+        "--ports",
+        type=_port,
+        nargs="*",
         default=[],
-        metavar="HOST:PORT",
-        help="a service to watch besides the deployment's instances, such as one of `make run`; may be repeated",
+        metavar="SERVER=PORT",
+        help="of prometheus, alertmanager, pushgateway, exporter (default: the usual one, or one that is free)",
     )
+    for one in (made["config"], made["up"]):
+        one.add_argument(
+            "--target",
+            action="append",
+            default=[],
+            metavar="HOST:PORT",
+            help="a service to watch besides the deployment's instances, such as one of `make run`; may be repeated",
+        )
     asked = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(runs[asked.command](configuration.load(asked.params), asked))

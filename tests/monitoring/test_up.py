@@ -1,0 +1,132 @@
+"""`python -m monitoring up`: all servers, real ones, started and ended together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from data import ending
+from deploy import processes
+from monitoring.prometheus import Prometheus
+from tests.monitoring.servers import pages, program, wait_for
+from tests.service.live import free_ports
+
+pytestmark = pytest.mark.services
+
+ROOT = Path(__file__).parents[2]
+PAGE = 'model_info{model="m",version="3",bento="b:1",run_id="r",git_commit="c"} 1\n'
+
+
+class Up:
+    """The command, as somebody runs it."""
+
+    def __init__(self, home: Path, *more: str, **environ: str) -> None:
+        names = ("prometheus", "alertmanager", "pushgateway", "exporter")
+        self.home, self.port = home, free_ports()
+        ports = [f"{name}={free_ports()}" for name in names[1:]]
+        arguments = ["up", "--home", str(home), "--ports", f"prometheus={self.port}", *ports, *more]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "monitoring", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "DEPLOY_HOME": str(home / "none"), **environ},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait(self) -> str:
+        """Until it says that all is up."""
+        assert self.process.stderr is not None
+        said = ""
+        while "Ctrl-C" not in (line := self.process.stderr.readline()):
+            assert line, said
+            said += line
+        return said
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        self.process.communicate(timeout=60)
+        return self.process.returncode
+
+    def left(self) -> int:
+        return len(ending.marked(processes.MARK, f"{self.home.resolve()}:monitoring"))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    for name in ("prometheus", "prometheus-alertmanager", "prometheus-pushgateway"):
+        program(name)
+    yield tmp_path / "home"
+    ending.end(ending.marked(processes.MARK, f"{(tmp_path / 'home').resolve()}:monitoring"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_all_is_asked_and_all_ends(home: Path, number: int) -> None:
+    with pages({"/metrics": [PAGE]}) as service:
+        up = Up(home, "--target", f"127.0.0.1:{service.port}")
+        said = up.wait()
+        assert f"http://127.0.0.1:{up.port}" in said
+        assert f"watched      127.0.0.1:{service.port}" in said
+
+        def found(expression: str) -> float:
+            asked = Prometheus(f"http://127.0.0.1:{up.port}", time.time())
+            return next((sample.value for sample in asked.query(expression)), 0.0)
+
+        wait_for(lambda: found("sum(up)") == 5, "not all five are asked", 60)
+        assert found("count(ml_test_run_timestamp_seconds)") == 7
+        assert found("count(model_info)") == 1
+        assert found("count(ALERTS)") >= 0
+    assert up.end(number) == 0
+    assert up.left() == 0
+
+
+def test_what_a_killed_one_left_is_ended_by_the_next(home: Path) -> None:
+    killed = Up(home)
+    killed.wait()
+    assert killed.end(signal.SIGKILL) == -signal.SIGKILL
+    assert killed.left() >= 4
+    after = Up(home)
+    after.wait()
+    assert after.left() == killed.left()
+    assert after.end() == 0
+    assert after.left() == 0
+
+
+def test_there_is_one_in_a_folder(home: Path) -> None:
+    first = Up(home)
+    first.wait()
+    _, said = Up(home).process.communicate(timeout=60)
+    assert "run already: end them where they were started, with Ctrl-C" in said
+    assert first.left() >= 4
+    assert first.end() == 0
+
+
+def test_one_that_ends_by_itself_ends_all_with_its_reason(home: Path) -> None:
+    up = Up(home, ALERT_WEBHOOK="https://[")
+    _, said = up.process.communicate(timeout=60)
+    assert up.process.returncode == 10
+    assert "alertmanager has ended with code 1; the end of " in said
+    assert up.left() == 0
+
+
+def test_a_port_that_is_taken_is_said(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        up = Up(home, "--ports", f"alertmanager={port}")
+        _, said = up.process.communicate(timeout=60)
+    assert up.process.returncode == 2
+    assert f"alertmanager: port {port} of 127.0.0.1 is taken: give another one with --ports alertmanager=N" in said
+
+
+def test_what_is_not_installed_is_said(tmp_path: Path) -> None:
+    up = Up(tmp_path, PATH="/nowhere")
+    _, said = up.process.communicate(timeout=60)
+    assert up.process.returncode == 2
+    assert "Prometheus is not installed: apt-get install --no-install-recommends prometheus" in said
