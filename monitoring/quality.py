@@ -207,7 +207,7 @@ def _sudden(shape: Floats, late: NDArray[np.bool_], accuracy: Accuracy, settings
         f"{worst:.1f} standard deviations above the backtest's mean"
     )
     outcome = Outcome.FAIL if found > needed else Outcome.PASS
-    return Check(name=name, outcome=outcome, text=text, numbers={"evidence": found, "needed": needed, "worst": worst})
+    return Check(name=name, outcome=outcome, text=text, numbers={"value": found, "limit": needed, "worst": worst})
 
 
 def _slices(errors: Errors, late: NDArray[np.bool_], accuracy: Accuracy, settings: Quality) -> Check:
@@ -232,8 +232,8 @@ def _slices(errors: Errors, late: NDArray[np.bool_], accuracy: Accuracy, setting
     worst = max(found, key=lambda name: found[name], default="none")
     numbers = {
         "slices": float(len(found)),
-        "needed": needed,
-        "worst": found.get(worst, 0.0),
+        "limit": needed,
+        "value": found.get(worst, 0.0),
         "worse": float(len(worse)),
     }
     text = f"{len(found)} slices: most evidence {found.get(worst, 0.0):.1f} ({worst}), needed {needed:.1f}"
@@ -261,7 +261,7 @@ def _lasting(whole: Sums, late: NDArray[np.bool_], accuracy: Accuracy, settings:
     error = math.exp(float(ratios.mean()))
     found = {
         "mae": float(mae),
-        "ratio": error,
+        "value": error,
         "low": low,
         "high": high,
         "limit": settings.worse,
@@ -272,7 +272,7 @@ def _lasting(whole: Sums, late: NDArray[np.bool_], accuracy: Accuracy, settings:
     )
     edges = _interval(whole.bias[kept] / count)
     nearest = 0.0 if edges[0] <= 0 <= edges[1] else min(map(abs, edges))
-    signed = {"bias": bias, "low": edges[0], "high": edges[1], "limit": settings.bias}
+    signed = {"value": bias, "low": edges[0], "high": edges[1], "limit": settings.bias}
     told = f"bias {bias:+.3g} expected errors ({edges[0]:+.3g} to {edges[1]:+.3g}), limit {settings.bias:g}"
     return [
         Check(name="error", outcome=_outcome(low > settings.worse, kept), text=text, numbers=found),
@@ -293,7 +293,7 @@ def _quantiles(found: Found, late: NDArray[np.bool_], settings: Quality) -> list
         above, below = (part[level][kept] / asked[kept] for part in (found.above, found.below))
         beyond = max(_interval(above)[0] - (1 - level), _interval(below)[0] - level)
         limit = settings.coverage * 2 * math.sqrt(level * (1 - level))
-        shares = {"above": float(above.mean()), "below": float(below.mean()), "limit": limit}
+        shares = {"above": float(above.mean()), "below": float(below.mean()), "limit": limit, "value": beyond}
         text = (
             f"quantile {level:g}: {shares['below']:.1%} of actual values below and {shares['above']:.1%} above, wanted at "
             f"most {level:.1%} and {1 - level:.1%}, give or take {limit:.1%}"

@@ -210,7 +210,7 @@ def test_a_level_that_stays_away_fails_by_bias_and_error() -> None:
     verdict = judged(batch._replace(actual=batch.actual * 0.5))
     assert named(verdict, "bias").outcome is Outcome.FAIL
     assert named(verdict, "error").outcome is Outcome.FAIL
-    assert named(verdict, "bias").numbers["bias"] > 0
+    assert named(verdict, "bias").numbers["value"] > 0
 
 
 def test_a_few_bad_days_are_inconclusive_where_a_mean_is_wanted() -> None:
