@@ -8,6 +8,7 @@ reasons and how often each is wrong.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -126,15 +127,16 @@ def gather(read: Callable[[], Iterable[Pairs]], accuracy: Accuracy, days: Days) 
                 kept[level] = kept.get(level, np.zeros(days.count)) + np.bincount(day, hit, days.count)
         levels.add(_batch(part, numbers))
     if levels.count.sum():
-        units = Units.of(accuracy.expected, [*numbers][: len(levels.count)], levels.sizes)
-        found.errors = Errors([*numbers], units, levels)
+        # Actual values come in between the two passes, too: a series that had none in the first is left out.
+        numbers = dict(itertools.islice(numbers.items(), len(levels.count)))
+        found.errors = Errors([*numbers], Units.of(accuracy.expected, [*numbers], levels.sizes), levels)
         for part in read():
             found.errors.add(_batch(part, numbers, fresh=False))
     return found
 
 
 def _batch(part: Pairs, numbers: dict[str, int], *, fresh: bool = True) -> Batch:
-    """The pairs with their series as numbers; a series that came up since the first pass is left out."""
+    """The pairs with their series as numbers; unless `fresh`, a series without a number is left out."""
     if fresh:
         for name in dict.fromkeys(part.series.tolist()):
             numbers.setdefault(name, len(numbers))
