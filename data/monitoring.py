@@ -83,8 +83,20 @@ class Numerics(Section):
 class Cost(Section):
     """Test 6: training and serving cost what they did (see `monitoring.cost`)."""
 
-    #: How much more than the version before, at most.
+    #: How much more than the version before, or than before, at most.
     sudden: float = Field(default=1.5, gt=1)
+    #: How much more over so many versions, at most.
+    slow: float = Field(default=1.3, gt=1)
+    versions: int = Field(default=10, ge=4)
+    #: Requests of this time are compared with those before it, and with the version before, so far back.
+    window: Duration = "1d"
+    before: Duration = "14d"
+    #: Fewest requests whose latencies are compared.
+    requests: int = Field(default=200, ge=1)
+    #: A process whose memory rises steadily must not be `sudden` times as large after so long,
+    leak: Duration = "7d"
+    #: looked at from so long after its start.
+    warm_up: Duration = "1h"
 
 
 class Quality(Section):

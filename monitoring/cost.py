@@ -1,11 +1,241 @@
-"""Test 6."""
+"""Test 6: training, latency, throughput and memory cost what they did: no sudden step, and nothing that creeps.
+
+Training is compared over the runs in MLflow, serving over what Prometheus pulled, versions under equal load by the load
+gates (`python -m loadtests gate`). Sudden: a figure against its past. Slow: its trend over many versions, or over the
+life of a process, since no single step of it would be found.
+"""
 
 from __future__ import annotations
 
-from data.verdict import Verdict
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data import durations
+from data.errors import BentocastError
+from data.monitoring import Cost
+from data.verdict import Check, Outcome, Verdict
 from monitoring.context import Context
+from monitoring.trend import leaking, trend
+from training.tracking import Run
+
+Floats = NDArray[np.float64]
+#: Requests up to each edge of latency, in seconds; the last edge is infinite.
+Edges = Mapping[float, float]
+#: The same with whose they are.
+Named = tuple[str, Edges]
+
+TRAINING = tuple(
+    f"cost.{stage}.{figure}" for stage in ("backtest", "train") for figure in ("seconds", "peak_memory_bytes")
+)
+GATED = {"p50": 1, "p95": 1, "p99": 1, "memory": 1, "processor": 1, "throughput": -1}
+PERCENTILES = (0.5, 0.95, 0.99)
+#: Earlier figures that the newest one is compared with: their median; fewer are no past.
+EARLIER, FEWEST = 5, 3
+#: Standard score from which a trend is one: 4 of noise are rarer than 1 in 30,000.
+CERTAIN = 4.0
+#: The same over versions, of which there are few; seven that rise one after another reach it.
+CERTAIN_VERSIONS = 3.0
+BUCKET, MEMORY = "bentoml_service_request_duration_seconds_bucket", "worker_resident_memory_bytes"
+#: Share of a process' memory that it has to have grown by: memory that breathes over hours has trends too.
+SEEN = 0.1
+#: Seconds between values that are asked for.
+STEP, MEMORY_STEP = 3_600.0, 300.0
 
 
-def check(_: Context) -> Verdict:
-    """See above."""
-    return Verdict.of([])
+def check(context: Context) -> Verdict:
+    """Look at training, load gates, latencies and memory."""
+    settings = context.params.monitoring.cost
+    return Verdict.of(
+        [
+            *_asked("training", lambda: _training(context, settings)),
+            *_asked("load gates", lambda: _gates(context, settings)),
+            *_asked("latency", lambda: judge_latencies(*_latencies(context, settings), settings)),
+            *_asked("memory", lambda: _memory(context, settings)),
+        ]
+    )
+
+
+def judge_figure(name: str, values: Sequence[float], settings: Cost) -> list[Check]:
+    """One figure of training over the runs, oldest first: the newest against the median of those before, and the trend."""
+    known = [value for value in values if math.isfinite(value) and value > 0]
+    if len(known) != len(values):
+        bad = len(values) - len(known)
+        return [
+            Check(name=name, outcome=Outcome.ERROR, text=f"{name}: {bad} of {len(values)} runs have no positive number")
+        ]
+    if len(known) <= FEWEST:
+        text = f"{name}: {len(known)} runs, wanted {FEWEST + 1}: there is no past to compare with"
+        return [Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text)]
+    usual = float(np.median(known[-1 - EARLIER : -1]))
+    made = [Check.at_most(f"{name} / usual", known[-1] / usual, settings.sudden)]
+    recent = np.log(known[-settings.versions :])
+    found = trend(np.arange(recent.size, dtype=np.float64), recent)
+    growth = math.exp(found.slope * (recent.size - 1))
+    grew = growth > settings.slow and found.certainty > CERTAIN_VERSIONS
+    text = f"{name} is {growth:.3g} times what it was {recent.size - 1} runs ago, by its trend; limit {settings.slow:g}"
+    numbers = {"value": growth, "limit": settings.slow, "certainty": found.certainty}
+    return [
+        *made,
+        Check(name=f"{name} over runs", outcome=Outcome.FAIL if grew else Outcome.PASS, text=text, numbers=numbers),
+    ]
+
+
+def judge_gates(runs: Sequence[Run], settings: Cost) -> list[Check]:
+    """The newest load gate, and ratios put end to end over those that lead to its candidate."""
+    name, latest = (
+        "load gate",
+        {run.tags["candidate"]: run for run in runs if run.tags["candidate"] != run.tags["baseline"]},
+    )
+    if not latest:
+        text = f"{name}: none between two versions was logged: `python -m loadtests gate` measures one against another"
+        return [Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text)]
+    newest = max(latest.values(), key=lambda run: run.began)
+    chain = [newest]
+    while (before := latest.get(chain[-1].tags["baseline"])) is not None and before not in chain:
+        chain.append(before)
+    chain = chain[: settings.versions]
+    outcome = Outcome(newest.tags["outcome"])
+    made = [Check(name=name, outcome=outcome, text=f"{name} of {newest.tags['candidate']}: {outcome}")]
+    for figure, sign in GATED.items():
+        ratios = [run.metrics.get(f"{figure}.estimate", math.nan) ** sign for run in chain]
+        if not any(map(math.isnan, ratios)):
+            made.append(Check.at_most(f"{figure} over {len(chain)} gates", math.prod(ratios), settings.slow))
+    return made
+
+
+def judge_latencies(now: Named, before: Named, settings: Cost) -> list[Check]:
+    """Percentiles of what serves against those of what served before it."""
+    counts = {name: found.get(math.inf, 0.0) for name, found in (now, before)}
+    short = [f"{count:,.0f} of {name}" for name, count in counts.items() if count < settings.requests]
+    if short or len(counts) < 2:
+        text = f"latency: {', '.join(short) or 'no'} requests, wanted {settings.requests} of each"
+        return [Check(name="latency", outcome=Outcome.INCONCLUSIVE, text=text)]
+    made = []
+    for share in PERCENTILES:
+        ours, theirs = (quantile(found, share) for _, found in (now, before))
+        name = f"p{share * 100:g} of {now[0]} / of {before[0]}"
+        made.append(Check.at_most(name, ours / theirs if theirs > 0 else math.nan, settings.sudden))
+    return made
+
+
+def quantile(edges: Edges, share: float) -> float:
+    """A quantile of a histogram, on a line within its bucket as Prometheus' histogram_quantile; NaN without any.
+
+    Args:
+        edges: its counts.
+        share: of them.
+    """
+    rank = share * edges.get(math.inf, 0.0)
+    low, below = 0.0, 0.0
+    for edge, count in sorted(edges.items()):
+        if count >= rank and count > below:
+            return low if math.isinf(edge) else low + (edge - low) * (rank - below) / (count - below)
+        low, below = edge, max(below, count)
+    return math.nan
+
+
+def judge_leak(name: str, times: Floats, values: Floats, settings: Cost) -> Check:
+    """Whether a process' memory rises steadily, to `sudden` times of today's within `leak`."""
+    ahead, warm_up = durations.seconds(settings.leak), durations.seconds(settings.warm_up)
+    lived = float(times[-1] - times[0]) if times.size else 0.0
+    numbers = {"lived": lived}
+    if lived < 2 * warm_up:
+        text = f"{name}: watched for {lived / 3_600:.1f} h, wanted {2 * warm_up / 3_600:g} h before a leak can be told"
+        return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text, numbers=numbers)
+    found = leaking(times, values, warm_up)
+    last, steady = float(np.median(values[-5:])), found.certainty > CERTAIN
+    ratio = 1 + max(0.0, found.slope) * ahead / last
+    seen = found.slope * (lived - warm_up) > SEEN * last
+    outcome = Outcome.FAIL if steady and seen and ratio > settings.sudden else Outcome.PASS
+    text = f"{name}: {last / 1e6:.0f} MB, {found.slope * 3_600 / 1e6:+.2f} MB an hour"
+    if steady:
+        text += f", in {settings.leak} {ratio:.3g} times; limit {settings.sudden:g}"
+    numbers |= {"value": ratio if steady else 1.0, "limit": settings.sudden, "slope": found.slope}
+    return Check(name=name, outcome=outcome, text=text, numbers=numbers)
+
+
+def judge_size(now: tuple[str, Sequence[float]], before: tuple[str, Sequence[float]], settings: Cost) -> list[Check]:
+    """Median memory of the version that serves against the version before it; nothing to say without one."""
+    if not (now[1] and before[1]):
+        return []
+    ratio = float(np.median(now[1]) / np.median(before[1]))
+    return [Check.at_most(f"memory of {now[0]} / of {before[0]}", ratio, settings.sudden)]
+
+
+def _asked(name: str, ask: Callable[[], list[Check]]) -> list[Check]:
+    """What one source says; one that cannot be asked is an error of its own."""
+    try:
+        return ask()
+    except BentocastError as err:
+        return [Check(name=name, outcome=Outcome.ERROR, text=f"{name}: {err.message}")]
+
+
+def _runs(context: Context, tags: dict[str, str]) -> list[Run]:
+    from training import tracking
+
+    tracking.connect("the test was not run")
+    return tracking.runs(context.params.promote.experiment, tags)
+
+
+def _training(context: Context, settings: Cost) -> list[Check]:
+    runs = [run for run in _runs(context, {}) if "cost.train.seconds" in run.metrics]
+    return [
+        check
+        for figure in TRAINING
+        for check in judge_figure(figure, [run.metrics.get(figure, math.nan) for run in runs], settings)
+    ]
+
+
+def _gates(context: Context, settings: Cost) -> list[Check]:
+    return judge_gates(_runs(context, {"kind": "load gate"}), settings)
+
+
+def _latencies(context: Context, settings: Cost) -> tuple[Named, Named]:
+    """Of the version that serves in the last `window`, and of the version before it, or of the time before that."""
+    window = durations.seconds(settings.window)
+    late: defaultdict[str, defaultdict[float, float]] = defaultdict(lambda: defaultdict(float))
+    early: defaultdict[str, defaultdict[float, float]] = defaultdict(lambda: defaultdict(float))
+    seen: dict[str, float] = {}
+    for labels, points in context.metrics.over(BUCKET, durations.seconds(settings.before), STEP):
+        version, edge = labels.get("service_version", ""), float(labels.get("le", "nan"))
+        for (_, value), (at, following) in pairwise(points):
+            part = late if at > context.now - window else early
+            part[version][edge] += following - value if following >= value else following
+        seen[version] = max(points[-1][0], seen.get(version, 0.0))
+    if not seen:
+        return ("now", {}), ("before", {})
+    serving, *others = sorted(seen, key=lambda one: (seen[one], sum(late[one].values())), reverse=True)
+    if others:
+        whole = {edge: late[serving][edge] + early[serving][edge] for edge in {*late[serving], *early[serving]}}
+        previous = {
+            edge: late[others[0]][edge] + early[others[0]][edge] for edge in {*late[others[0]], *early[others[0]]}
+        }
+        return (serving, whole), (others[0], previous)
+    return (f"the last {settings.window}", late[serving]), ("the time before", early[serving])
+
+
+def _memory(context: Context, settings: Cost) -> list[Check]:
+    found = context.metrics.over(MEMORY, durations.seconds(settings.before), MEMORY_STEP)
+    if not found:
+        return [
+            Check(name="memory", outcome=Outcome.INCONCLUSIVE, text=f"memory: no service tells {MEMORY}: is it up?")
+        ]
+    newest = max(points[-1][0] for _, points in found)
+    checks: list[Check] = []
+    sizes: defaultdict[str, list[float]] = defaultdict(list)
+    last: dict[str, float] = {}
+    for labels, points in found:
+        table = np.array(points)
+        version = labels.get("service_version", "")
+        sizes[version] += table[:, 1].tolist()
+        last[version] = max(points[-1][0], last.get(version, 0.0))
+        if points[-1][0] >= newest - 2 * MEMORY_STEP:  # the others have ended
+            name = f"memory of {labels.get('instance', 'the service')}"
+            checks.append(judge_leak(name, table[:, 0], table[:, 1], settings))
+    now, *before = sorted(sizes, key=lambda one: last[one], reverse=True)
+    return checks + judge_size((now, sizes[now]), (before[0], sizes[before[0]]) if before else ("", []), settings)

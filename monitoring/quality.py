@@ -8,6 +8,7 @@ reasons and how often each is wrong.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -126,15 +127,16 @@ def gather(read: Callable[[], Iterable[Pairs]], accuracy: Accuracy, days: Days) 
                 kept[level] = kept.get(level, np.zeros(days.count)) + np.bincount(day, hit, days.count)
         levels.add(_batch(part, numbers))
     if levels.count.sum():
-        units = Units.of(accuracy.expected, [*numbers][: len(levels.count)], levels.sizes)
-        found.errors = Errors([*numbers], units, levels)
+        # Actual values come in between the two passes, too: a series that had none in the first is left out.
+        numbers = dict(itertools.islice(numbers.items(), len(levels.count)))
+        found.errors = Errors([*numbers], Units.of(accuracy.expected, [*numbers], levels.sizes), levels)
         for part in read():
             found.errors.add(_batch(part, numbers, fresh=False))
     return found
 
 
 def _batch(part: Pairs, numbers: dict[str, int], *, fresh: bool = True) -> Batch:
-    """The pairs with their series as numbers; a series that came up since the first pass is left out."""
+    """The pairs with their series as numbers; unless `fresh`, a series without a number is left out."""
     if fresh:
         for name in dict.fromkeys(part.series.tolist()):
             numbers.setdefault(name, len(numbers))
@@ -207,7 +209,7 @@ def _sudden(shape: Floats, late: NDArray[np.bool_], accuracy: Accuracy, settings
         f"{worst:.1f} standard deviations above the backtest's mean"
     )
     outcome = Outcome.FAIL if found > needed else Outcome.PASS
-    return Check(name=name, outcome=outcome, text=text, numbers={"evidence": found, "needed": needed, "worst": worst})
+    return Check(name=name, outcome=outcome, text=text, numbers={"value": found, "limit": needed, "worst": worst})
 
 
 def _slices(errors: Errors, late: NDArray[np.bool_], accuracy: Accuracy, settings: Quality) -> Check:
@@ -232,8 +234,8 @@ def _slices(errors: Errors, late: NDArray[np.bool_], accuracy: Accuracy, setting
     worst = max(found, key=lambda name: found[name], default="none")
     numbers = {
         "slices": float(len(found)),
-        "needed": needed,
-        "worst": found.get(worst, 0.0),
+        "limit": needed,
+        "value": found.get(worst, 0.0),
         "worse": float(len(worse)),
     }
     text = f"{len(found)} slices: most evidence {found.get(worst, 0.0):.1f} ({worst}), needed {needed:.1f}"
@@ -261,7 +263,7 @@ def _lasting(whole: Sums, late: NDArray[np.bool_], accuracy: Accuracy, settings:
     error = math.exp(float(ratios.mean()))
     found = {
         "mae": float(mae),
-        "ratio": error,
+        "value": error,
         "low": low,
         "high": high,
         "limit": settings.worse,
@@ -272,7 +274,7 @@ def _lasting(whole: Sums, late: NDArray[np.bool_], accuracy: Accuracy, settings:
     )
     edges = _interval(whole.bias[kept] / count)
     nearest = 0.0 if edges[0] <= 0 <= edges[1] else min(map(abs, edges))
-    signed = {"bias": bias, "low": edges[0], "high": edges[1], "limit": settings.bias}
+    signed = {"value": bias, "low": edges[0], "high": edges[1], "limit": settings.bias}
     told = f"bias {bias:+.3g} expected errors ({edges[0]:+.3g} to {edges[1]:+.3g}), limit {settings.bias:g}"
     return [
         Check(name="error", outcome=_outcome(low > settings.worse, kept), text=text, numbers=found),
@@ -293,7 +295,7 @@ def _quantiles(found: Found, late: NDArray[np.bool_], settings: Quality) -> list
         above, below = (part[level][kept] / asked[kept] for part in (found.above, found.below))
         beyond = max(_interval(above)[0] - (1 - level), _interval(below)[0] - level)
         limit = settings.coverage * 2 * math.sqrt(level * (1 - level))
-        shares = {"above": float(above.mean()), "below": float(below.mean()), "limit": limit}
+        shares = {"above": float(above.mean()), "below": float(below.mean()), "limit": limit, "value": beyond}
         text = (
             f"quantile {level:g}: {shares['below']:.1%} of actual values below and {shares['above']:.1%} above, wanted at "
             f"most {level:.1%} and {1 - level:.1%}, give or take {limit:.1%}"

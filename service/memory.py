@@ -7,7 +7,10 @@ needed that for the rest of its life.
 from __future__ import annotations
 
 import ctypes
+import os
+import resource
 import sys
+from pathlib import Path
 
 #: glibc's number for the most arenas; each holds freed memory of its own.
 _M_ARENA_MAX = -8
@@ -29,3 +32,12 @@ def _call(name: str, *numbers: int) -> None:
         function = getattr(ctypes.CDLL(None), name, None)  # musl has neither
         if function is not None:
             function(*numbers)
+
+
+def resident() -> int:
+    """Bytes of this process in memory; where there is no /proc, the most that it ever had."""
+    try:
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1_024)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from data.forecaster import Bins
+from service import memory
 from service.forecasting import Pass
 from service.inputs import Inputs
 from service.served import Served
@@ -59,6 +60,14 @@ class Metrics:
             registry=registry,
             multiprocess_mode="max",
         ).labels(served.bento, self._service["service_version"])
+        # The largest worker: each one's own series would be without end, since workers are started again.
+        self._memory = Gauge(
+            "worker_resident_memory_bytes",
+            "Resident memory of the largest worker",
+            ["service_version"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        ).labels(self._service["service_version"])
         self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._refused: collections.Counter[tuple[str, int]] = collections.Counter()
         self.model = ModelMetrics(served, registry)
@@ -92,6 +101,7 @@ class Metrics:
         for (endpoint, status), count in self._refused.items():
             self._child(endpoint, status)[0].inc(count)
         self._refused.clear()
+        self._memory.set(memory.resident())
         self._last.set_to_current_time() if self.model.tick() else None
 
 

@@ -23,6 +23,7 @@ from data.verdict import Check, Outcome, Verdict
 from monitoring import quality
 from monitoring.context import Context
 from monitoring.pages import Pages
+from service.record.join import Pairs
 from service.record.pairs import pairs
 from tests.service.record.kept import entry, opened
 from tests.training import tiny
@@ -210,7 +211,7 @@ def test_a_level_that_stays_away_fails_by_bias_and_error() -> None:
     verdict = judged(batch._replace(actual=batch.actual * 0.5))
     assert named(verdict, "bias").outcome is Outcome.FAIL
     assert named(verdict, "error").outcome is Outcome.FAIL
-    assert named(verdict, "bias").numbers["bias"] > 0
+    assert named(verdict, "bias").numbers["value"] > 0
 
 
 def test_a_few_bad_days_are_inconclusive_where_a_mean_is_wanted() -> None:
@@ -350,6 +351,30 @@ def test_actuals_twice_out_of_order_unknown_future_and_missing(tmp_path: Path) -
     assert made.below[0.9].sum() == 70 + 69
     assert made.below[0.1].sum() == 0
     assert made.above[0.1].sum() == 70 + 70
+
+
+def test_actuals_that_come_between_the_passes_do_no_harm(tmp_path: Path) -> None:
+    url, now = f"sqlite:///{tmp_path}/record.db", START + 4 * DAY
+    kept(url, "7", 72, now)
+    recorder = opened(url)
+    recorder.put(entry(series="late", model_version="7", origin=np.datetime64(now - 9 * HOUR, "s")))
+    recorder.close()
+    begin, end = (np.datetime64(one, "s") for one in (now - 4 * DAY, now))
+    turns = 0
+
+    def read() -> list[Pairs]:
+        nonlocal turns
+        turns += 1
+        if turns == 2:
+            recorder = opened(url)
+            times = np.array([now - 8 * HOUR], dtype="datetime64[s]")
+            asyncio.run(recorder.put_actuals(["late"], times, np.array([3.0])))
+            recorder.close()
+        return list(pairs(url, begin, end, "7"))
+
+    made = quality.gather(read, REFERENCE, Days(now, 4, HOUR))
+    assert made.errors is not None
+    assert [name for name, _ in made.errors.slices() if name.startswith("series")] == ["series s01"]
 
 
 def test_forecasts_of_another_version_do_not_count(tmp_path: Path) -> None:

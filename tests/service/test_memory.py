@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from service import memory
+
 #: In a process of its own: what other tests left behind is not seen.
 PROGRAM = """
 from pathlib import Path
@@ -32,3 +34,10 @@ def test_gives_back_what_lies_below_what_is_in_use() -> None:
     before, full, after, _ = map(int, done.stdout.split())
     assert full - before > 90_000_000
     assert after - before < 0.2 * (full - before)
+
+
+def test_resident_memory_grows_by_what_is_taken() -> None:
+    before = memory.resident()
+    taken = bytearray(100_000_000)
+    taken[::4096] = b"x" * len(taken[::4096])
+    assert 90_000_000 < memory.resident() - before < 150_000_000

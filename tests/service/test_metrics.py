@@ -339,3 +339,11 @@ def test_watching_costs_no_copy(counted: Counted, city: World) -> None:
     assert len(model._seen) == 3
     model.tick()
     assert not model._seen
+
+
+def test_the_memory_of_a_worker_is_on_the_page(counted: Counted) -> None:
+    counted.metrics.tick()
+    page = generate_latest(counted.registry).decode()  # type: ignore[no-untyped-call]
+    (line,) = [line for line in page.splitlines() if line.startswith("worker_resident_memory_bytes{")]
+    assert 20e6 < float(line.rpartition(" ")[2]) < 20e9
+    assert "service_version=" in line
