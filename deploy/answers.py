@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,10 @@ Floats = NDArray[np.float64]
 
 #: A forecast differs if more of its steps than this lie outside the stable version's band.
 STEPS_OUTSIDE = 0.1
-#: The band reaches beyond the stable version's interval by so many of its widths.
-WIDTHS = 1.0
+#: The band reaches so many standard deviations to either side, as the stable version's own quantiles tell them.
+DEVIATIONS = 2.0
+#: Quantiles nearer to the median than so many standard deviations tell none.
+NEAREST = 0.25
 #: Rows of one look.
 MOST_ROWS = 20_000
 #: Requests that one version has answered so far.
@@ -46,22 +49,22 @@ class Forecast:
     Attributes:
         origin: seconds since 1970.
         mean: shape (horizon,).
-        low: the lowest quantile that was asked for, shape (horizon,), or the mean.
-        high: the highest.
+        below: how far the band reaches below the mean, shape (horizon,); 0 where nothing tells.
+        above: how far it reaches above.
     """
 
     origin: int
     mean: Floats
-    low: Floats
-    high: Floats
+    below: Floats
+    above: Floats
 
 
 def differ(stable: Forecast, candidate: Forecast) -> bool:
-    """Whether the candidate's forecast is one that the stable version holds for next to impossible.
+    """Whether the candidate's forecast is one that the stable version holds for unlikely.
 
-    The band is the stable version's interval and once its width on either side, which a model that is better or worse
-    rarely leaves, and one that is broken does. Where no interval was asked for, the width is the size of the
-    forecast itself.
+    The band is `DEVIATIONS` of the stable version's standard deviations to either side, which a model that is better or
+    worse rarely leaves (docs/decisions/0012-rollouts.md has figures), and one that is broken does. Where no interval was
+    asked for, it is the size of the forecast itself.
 
     Args:
         stable: its forecast.
@@ -71,11 +74,13 @@ def differ(stable: Forecast, candidate: Forecast) -> bool:
         return True
     if not np.isfinite(candidate.mean).all():
         return True
-    width = stable.high - stable.low
     typical = float(np.abs(stable.mean).mean())
-    width = np.where(width > 0, width, typical) * WIDTHS
+    below, above = (
+        np.where(one > 0, one, np.where(other > 0, other, typical))
+        for one, other in ((stable.below, stable.above), (stable.above, stable.below))
+    )
     slack = 1e-6 * max(typical, 1e-12)  # rounding
-    outside = (candidate.mean < stable.low - width - slack) | (candidate.mean > stable.high + width + slack)
+    outside = (candidate.mean < stable.mean - below - slack) | (candidate.mean > stable.mean + above + slack)
     return bool(outside.mean() > STEPS_OUTSIDE)
 
 
@@ -174,9 +179,17 @@ class Answers:
 
 
 def banded(stored: StoredForecast) -> Forecast:
-    """A forecast of the record, with its lowest and highest quantile."""
-    mean, quantiles = stored.mean, stored.quantiles
-    if not quantiles.size:
-        return Forecast(stored.origin, mean, mean, mean)
-    low, high = quantiles.min(axis=0), quantiles.max(axis=0)
-    return Forecast(stored.origin, mean, np.minimum(low, mean), np.maximum(high, mean))
+    """A forecast of the record with its band, from the lowest and the highest quantile that were asked for.
+
+    A quantile of a level is taken to be as many standard deviations away as a normal distribution's is, so that the band
+    is the same whichever interval a client asks for.
+    """
+    below, above = np.zeros_like(stored.mean), np.zeros_like(stored.mean)
+    if stored.levels.size:
+        lowest, highest = int(stored.levels.argmin()), int(stored.levels.argmax())
+        low, high = (NormalDist().inv_cdf(float(stored.levels[place])) for place in (lowest, highest))
+        if low <= -NEAREST:
+            below = np.maximum(0.0, stored.mean - stored.quantiles[lowest]) * DEVIATIONS / -low
+        if high >= NEAREST:
+            above = np.maximum(0.0, stored.quantiles[highest] - stored.mean) * DEVIATIONS / high
+    return Forecast(stored.origin, stored.mean, below, above)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert
 
 from deploy.accuracy import Accuracy
-from deploy.answers import Answers, Forecast, differ
+from deploy.answers import Answers, Forecast, banded, differ
 from deploy.counts import Pairs
 from deploy.faults import RolloutError
 from service.record.address import Address
@@ -22,20 +23,21 @@ from service.record.join import StoredForecast
 from service.record.tables import ACTUALS, FORECASTS, create
 
 MEAN = np.linspace(10.0, 12.0, 24)
-STABLE = Forecast(0, MEAN, MEAN - 2, MEAN + 2)
+STABLE = Forecast(0, MEAN, np.full(24, 3.0), np.full(24, 2.0))
 
 
 def other(mean: np.ndarray[tuple[int], np.dtype[np.float64]], origin: int = 0) -> Forecast:
-    return Forecast(origin, mean, mean, mean)
+    return Forecast(origin, mean, np.zeros_like(mean), np.zeros_like(mean))
 
 
 @pytest.mark.parametrize(
     ("candidate", "wanted"),
     [
         (other(MEAN), False),
-        (other(MEAN + 5.9), False),  # the interval's edge and once its width
-        (other(MEAN + 6.1), True),
-        (other(MEAN - 6.1), True),
+        (other(MEAN + 1.9), False),
+        (other(MEAN + 2.1), True),
+        (other(MEAN - 2.9), False),
+        (other(MEAN - 3.1), True),
         (other(np.where(np.arange(24) < 2, 1e6, MEAN)), False),  # two steps of 24
         (other(np.where(np.arange(24) < 3, 1e6, MEAN)), True),
         (other(np.where(np.arange(24) < 1, np.nan, MEAN)), True),
@@ -52,6 +54,23 @@ def test_without_an_interval_the_forecasts_size_is_the_width(scale: float, by: f
     bare = Forecast(0, MEAN * scale, MEAN * scale, MEAN * scale)
     assert not differ(bare, other(MEAN * scale * (1 + by * 0.8)))
     assert differ(bare, other(MEAN * scale * 100))
+
+
+@pytest.mark.parametrize("levels", [(0.1, 0.9), (0.025, 0.975), (0.25, 0.5, 0.75), (0.9,), (0.05, 0.5)])
+def test_the_band_is_the_same_whatever_interval_was_asked_for(levels: tuple[float, ...]) -> None:
+    """Of a forecast whose errors are normal, with a standard deviation of 1.5."""
+    quantiles = np.stack([MEAN + 1.5 * NormalDist().inv_cdf(level) for level in levels])
+    stable = banded(StoredForecast("s", "1", 0.0, 0, 3_600, MEAN, np.array(levels), quantiles))
+    for sign in (-1, 1):
+        assert not differ(stable, other(MEAN + sign * 2.95))
+        assert differ(stable, other(MEAN + sign * 3.05))
+
+
+@pytest.mark.parametrize("levels", [(), (0.5,), (0.45, 0.55)])
+def test_quantiles_around_the_median_tell_no_band(levels: tuple[float, ...]) -> None:
+    stored = StoredForecast("s", "1", 0.0, 0, 3_600, MEAN, np.array(levels), np.tile(MEAN, (len(levels), 1)))
+    assert not differ(banded(stored), other(MEAN * 1.5))
+    assert differ(banded(stored), other(MEAN * 2.5))
 
 
 def test_forecasts_of_nothing_are_the_same() -> None:
