@@ -26,9 +26,11 @@ class Pages:
 
     Attributes:
         keep: seconds that values are kept for.
+        stale: seconds after which a value is none; pages that are read seldom want more than Prometheus has.
     """
 
     keep: float = math.inf
+    stale: float = STALE_SECONDS
     now: float = 0.0
     _series: defaultdict[str, dict[Key, Marked]] = field(default_factory=lambda: defaultdict(dict), init=False)
     _seen: defaultdict[str, set[tuple[str, Key]]] = field(default_factory=lambda: defaultdict(set), init=False)
@@ -54,7 +56,7 @@ class Pages:
 
     def last(self, name: str, where: Labels = ANY) -> list[Sample]:
         """See `monitoring.metrics.Metrics`."""
-        found = [(key, _at(points, self.now)) for key, points in self._found(name, where)]
+        found = [(key, self._at(points, self.now)) for key, points in self._found(name, where)]
         return [Sample(dict(key), value) for key, value in found if value is not None]
 
     def increase(self, name: str, seconds: float, where: Labels = ANY) -> list[Sample]:
@@ -67,7 +69,7 @@ class Pages:
         times = [self.now - seconds + number * step for number in range(int(seconds / step) + 1)]
         found: list[tuple[Labels, Points]] = []
         for key, points in self._found(name, where):
-            values = [(at, _at(points, at)) for at in times]
+            values = [(at, self._at(points, at)) for at in times]
             made = [(at, value) for at, value in values if value is not None]
             if made:
                 found.append((dict(key), made))
@@ -79,17 +81,16 @@ class Pages:
         if points[0][0] < now - self.keep:
             del points[: bisect.bisect_left(points, now - self.keep, key=_TIME)]
 
+    def _at(self, points: Marked, at: float) -> float | None:
+        """The newest value at a moment, if there is one that is not stale."""
+        place = bisect.bisect_right(points, at, key=_TIME)
+        if not place or points[place - 1][0] < at - self.stale:
+            return None
+        return points[place - 1][1]
+
     def _found(self, name: str, where: Labels) -> list[tuple[Key, Marked]]:
         wanted = set(where.items())
         return [(key, points) for key, points in self._series.get(name, {}).items() if wanted <= set(key)]
-
-
-def _at(points: Marked, at: float) -> float | None:
-    """The newest value at a moment, if there is one that is not stale."""
-    place = bisect.bisect_right(points, at, key=_TIME)
-    if not place or points[place - 1][0] < at - STALE_SECONDS:
-        return None
-    return points[place - 1][1]
 
 
 def _rise(points: Marked, begin: float, end: float) -> float | None:

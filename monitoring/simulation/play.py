@@ -32,6 +32,8 @@ from monitoring.steps import Commands
 
 #: Metrics are kept for so long.
 KEPT_SECONDS = 40 * 86_400.0
+#: From one evening, when they are read, to the next.
+READ_SECONDS = 86_400.0
 #: The service writes its record and its counters a few times a second.
 SETTLE_SECONDS = 0.4
 #: Sent beyond what the model needs: a history that begins with missing values is too short otherwise.
@@ -104,9 +106,10 @@ class Player:
         declaration = Declaration(series=self._params.series, features=self._params.features)
         self._design = Design(declaration, 1.0)
         self._place = Place(self.project.folder.parent / "deployment")
-        self._pages = Pages(KEPT_SECONDS)
+        self._pages = Pages(KEPT_SECONDS, READ_SECONDS)
         self._session = requests.Session()
         self._url = f"http://{self._params.deploy.router.host}:{self._params.deploy.router.port}"
+        self._instances: set[str] = set()
         self._wrong: set[tuple[str, Outcome]] = set()
         self.record = ""
         #: Place of the hour at which the table of the newest model ended.
@@ -127,6 +130,7 @@ class Player:
         try:
             self._journal = journals.of(self._place)
             self._ledger = Ledger(journals.url(self._place))
+            self._read()
             self.record = f"sqlite:///{self._place.folder / 'record.db'}"
             yield
         finally:
@@ -145,6 +149,7 @@ class Player:
         if fault and fault.code:
             self.tag = spoiled.make(self.tag, fault.code, "fault")
             self.project.deploy("rollback", self.tag)
+            self._read()
         known = max(self._hour - late, self._first)
         while self._hour < until:
             self._hour += 1
@@ -242,10 +247,14 @@ class Player:
 
     def _read(self) -> None:
         """Pages of all instances, and of the pipeline's stages."""
-        for one in instances.known(self._journal):
-            page = self._session.get(f"http://127.0.0.1:{one.endpoint.http}/metrics", timeout=TIMEOUT_SECONDS)
+        known = {one.name: one.endpoint.http for one in instances.known(self._journal)}
+        for name, port in known.items():
+            page = self._session.get(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_SECONDS)
             page.raise_for_status()
-            self._pages.read(page.text, f"127.0.0.1:{one.endpoint.http}", self._now)
+            self._pages.read(page.text, name, self._now)
+        for name in self._instances - known.keys():
+            self._pages.read("", name, self._now)
+        self._instances = set(known)
         stages = "".join(
             f'pipeline_stage_last_success_timestamp_seconds{{stage="{stage}"}} {self._at(self.trained)!r}\n'
             for stage in ("ingest", "features", "backtest", "train", "promote")
@@ -269,6 +278,7 @@ class Player:
                 self.say(f"day {self.day:.0f}: retraining {ended.id} {ended.state}: {ended.why}")
                 if ended.state == "healed":
                     self.trained = self._hour
+                    self._read()  # what the new instances count from
                     self.tag = ended.about["bento"]
 
     @contextmanager

@@ -111,6 +111,7 @@ def _changes(file: Path) -> dict[str, Any]:
     return own | {
         "ingest": {"source": "parquet", "path": TABLE},
         "promote": {"champion": "rollout"},
+        "monitoring": {"numerics": {"window": "1d"}},  # pages are read once a simulated day
         "deploy": {"router": {"port": port, "admin_ports": [admin]}},
     }
 

@@ -49,7 +49,7 @@ class Service:
     world: World
     version: str = "7"
     instance: str = "127.0.0.1:3001"
-    pages: Pages = field(default_factory=Pages)
+    pages: Pages = field(default_factory=lambda: Pages(stale=HOUR))
     now: float = NOW
 
     def __post_init__(self) -> None:

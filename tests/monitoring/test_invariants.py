@@ -188,7 +188,7 @@ def test_first_hours_are_inconclusive_but_limits_hold(town: World) -> None:
 def test_service_that_is_gone_is_inconclusive(town: World) -> None:
     service = Service(town)
     service.live(1.1)
-    service.pages.now += HOUR
+    service.pages.now += 2 * HOUR
     verdict = invariants.check(replace(service.context(), now=service.pages.now))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "no service says which model it serves" in str(verdict)

@@ -15,7 +15,7 @@ DAY = 86_400.0
 
 def played(*told: tuple[float, str, str]) -> Context:
     """Pages of (day, instance, version), with a counter that rises by one each."""
-    pages = Pages()
+    pages = Pages(stale=DAY / 8)
     for count, (day, instance, version) in enumerate(told):
         labels = f'model="m",version="{version}",bento="m:{version}",run_id="r",git_commit="c"'
         pages.read(f"model_info{{{labels}}} 1\nmodel_rows_total {count + 1}\n", instance, day * DAY)
