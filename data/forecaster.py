@@ -127,6 +127,8 @@ class Card(Section):
     trained_from: str
     trained_until: str
     training_rows: int
+    #: Versions of Python and of the packages that decide what the model computes; none in a model of an earlier version.
+    packages: dict[str, str] = Field(default_factory=dict)
 
 
 class Example(Section):

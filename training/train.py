@@ -15,7 +15,7 @@ from data.features import Design
 from data.forecaster import Bins, Card, Reference
 from data.panel import Panel
 from data.params import Params
-from training import estimator, export, intervals, noise
+from training import estimator, export, intervals, noise, packages
 from training.export import Parity
 from training.forecasts import Forecasts
 
@@ -96,6 +96,7 @@ def run(
         trained_from=str(times.min()),
         trained_until=str(times.max()),
         training_rows=int(rows.inputs.shape[0]),
+        packages=packages.versions(),
     )
     return Trained(card, onnx, parity)
 
