@@ -130,6 +130,8 @@ class Card(Section):
     training_rows: int
     #: What the backtest said; models that were trained before this was kept have none.
     accuracy: Accuracy | None = None
+    #: Versions of Python and of the packages that decide what the model computes; none in a model of an earlier version.
+    packages: dict[str, str] = Field(default_factory=dict)
 
 
 class Example(Section):

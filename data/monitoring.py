@@ -39,7 +39,7 @@ class Invariants(Section):
     #: How much more than training's own stretches a stretch of requests may differ, as a ratio of PSI,
     margin: float = Field(default=1.25, ge=1)
     #: and how much on top of that.
-    psi: float = Field(default=0.2, gt=0)
+    psi: float = Field(default=0.3, gt=0)
 
 
 class Skew(Section):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from data.forecaster import Bins
-from service import memory
+from service import dependencies, memory
 from service.forecasting import Pass
 from service.inputs import Inputs
 from service.served import Served
@@ -196,6 +196,15 @@ class ModelMetrics:
             served.lineage.get("run_id", "unknown"),
             served.lineage.get("git_commit", "unknown"),
         ).set(1)
+        info = Gauge(
+            "model_dependency_info",
+            "What the service runs on, by its labels",
+            ["package", "version"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        for package, version in dependencies.versions().items():
+            info.labels(package, version).set(1)
         until = float(np.datetime64(card.trained_until, "s").astype(np.int64))
         Gauge(
             "model_trained_until_timestamp_seconds",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
-import importlib.metadata
 import json
-import platform
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -23,14 +21,12 @@ from data.panel import Panel
 from data.params import Params
 from data.verdict import Check, Outcome, Verdict
 from training import forecasts as table
-from training import gate, metrics, plots, tracking
+from training import gate, metrics, packages, plots, tracking
 from training.forecasts import Bounds, Forecasts
 from training.tracking import Version
 
 Floats = NDArray[np.float64]
 
-#: Packages whose versions decide what the model computes.
-PACKAGES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx")
 EXAMPLE_ROWS = 5
 UNKNOWN = "unknown"
 
@@ -105,12 +101,13 @@ def _log(
     trained = json.loads(store.TRAIN_METRICS.read_text())
     spent = {"backtest": json.loads(store.BACKTEST_METRICS.read_text())["cost"], "train": trained.pop("cost")}
     cost = {f"cost.{stage}.{name}": value for stage, part in spent.items() for name, value in part.items()}
-    versions = {f"package.{name}": importlib.metadata.version(name) for name in PACKAGES}
+    versions = packages.versions()
+    python = {"python": versions.pop("python")}
     known = {f"backtest.{name}": value for name, value in figures.items() if np.isfinite(value)}
     tracking.log(
         _flat(params.model_dump(mode="json")),
         known | cost | {f"export.{name}": float(value) for name, value in trained.items()},
-        tags | versions | {"python": platform.python_version()},
+        tags | {f"package.{name}": version for name, version in versions.items()} | python,
     )
     steps = metrics.by_step(made, bounds)
     tracking.log_steps(steps)

@@ -15,7 +15,7 @@ from data.features import Design
 from data.forecaster import Bins, Card, Reference
 from data.panel import Panel
 from data.params import Params
-from training import accuracy, estimator, export, intervals, noise
+from training import accuracy, estimator, export, intervals, noise, packages
 from training.export import Parity
 from training.forecasts import Forecasts
 
@@ -98,6 +98,7 @@ def run(
         trained_until=str(times.max()),
         training_rows=int(rows.inputs.shape[0]),
         accuracy=accuracy.of(panel, forecasts),
+        packages=packages.versions(),
     )
     return Trained(card, onnx, parity)
 

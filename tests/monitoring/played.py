@@ -41,6 +41,7 @@ class Service:
     Attributes:
         world: what it serves.
         version: of the model.
+        bento: its tag.
         instance: its address.
         pages: what Prometheus has.
         now: seconds since 1970.
@@ -48,13 +49,14 @@ class Service:
 
     world: World
     version: str = "7"
+    bento: str = "bentocast:abc123"
     instance: str = "127.0.0.1:3001"
     pages: Pages = field(default_factory=lambda: Pages(stale=HOUR))
     now: float = NOW
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.served = Served(self.world.forecaster, "bentocast", self.version, f"bentocast:{self.version}")
+        self.served = Served(self.world.forecaster, "bentocast", self.version, self.bento)
         self.metrics = Metrics(self.served, self.registry)
         self.read()
 

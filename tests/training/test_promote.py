@@ -22,7 +22,7 @@ from data.panel import Panel
 from data.params import Params
 from data.verdict import Check, Outcome, Verdict
 from tests.training import tiny
-from training import estimator, forecasts, promote, stages, tracking
+from training import estimator, forecasts, packages, promote, stages, tracking
 from training.tracking import Version
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in (tiny.BOOLEANS, *tiny.MLFLOW)]
@@ -85,7 +85,7 @@ def test_the_version_knows_where_it_comes_from(promoted: Path, first: Any) -> No
     tags = client(promoted).get_model_version("town", "1").tags
     assert {name: tags[name] for name in wanted} == wanted
     assert {name: first.data.tags[name] for name in wanted} == wanted
-    assert {f"package.{name}" for name in promote.PACKAGES} <= set(first.data.tags)
+    assert {f"package.{name}" for name in packages.PACKAGES} <= set(first.data.tags)
     assert first.data.tags["python"].startswith("3.")
 
 
