@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +36,11 @@ def check(config: Params, asked: argparse.Namespace) -> int:
         print(json.dumps({name: verdict.model_dump(mode="json") for name, verdict in verdicts.items()}, indent=2))
     else:
         print(table(verdicts))
-    return CODES[Verdict.of([one for verdict in verdicts.values() for one in verdict.checks]).outcome]
+    return CODES[suite.worst(verdicts.values())]
 
 
 def serve(config: Params, asked: argparse.Namespace) -> int:
-    """Run the seven tests every `monitoring.every`, and tell Prometheus what they find (/metrics) and programs (/verdicts)."""
+    """Run the seven tests every `monitoring.every`; / tells people what they find, /metrics Prometheus, /verdicts programs."""
     from deploy.place import Place
     from monitoring import suite
     from monitoring.exporter import Exporter, Server
@@ -50,10 +51,16 @@ def serve(config: Params, asked: argparse.Namespace) -> int:
 
     exporter = Exporter(list(suite.TESTS), run, durations.seconds(config.monitoring.every))
     rollouts = Rollouts(Place.of(os.environ))
-    with _listening(Server, (asked.host, asked.port), exporter, rollouts) as server:
+
+    def drawn() -> str:
+        return _drawn(
+            config, asked, lambda: {name: one.verdict if one else None for name, one in exporter.last().items()}
+        )
+
+    with _listening(Server, (asked.host, asked.port), exporter, drawn, rollouts) as server:
         exporter.start()
         rollouts.start()
-        command.say(f"the seven tests on http://{asked.host}:{server.server_address[1]}/verdicts (Ctrl-C ends it)")
+        command.say(f"the seven tests on http://{asked.host}:{server.server_address[1]} (Ctrl-C ends it)")
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
     return 0
@@ -77,6 +84,44 @@ def dashboards(params: Params, asked: argparse.Namespace) -> int:
     for path in dashboards.write(asked.out, params):
         print(path)
     return 0
+
+
+def page(params: Params, asked: argparse.Namespace) -> int:
+    """Draw the page of verdicts, traffic, latency, drift and forecasts into one file that needs nothing else."""
+    from data import atomic
+
+    atomic.write_text(asked.out, _drawn(params, asked, lambda: _told(asked.exporter)))
+    print(asked.out)
+    return 0
+
+
+def _drawn(params: Params, asked: argparse.Namespace, verdicts: Callable[[], Mapping[str, Verdict | None]]) -> str:
+    from monitoring import page
+    from monitoring.prometheus import Prometheus
+
+    context = _context(params, asked)
+    seconds = durations.seconds(getattr(asked, "last", "6h"))
+    assert isinstance(context.metrics, Prometheus), "that is what `_context` asks"
+    return page.document(page.Source(context, context.metrics, verdicts, seconds))
+
+
+def _told(exporter: str) -> dict[str, Verdict | None]:
+    """The verdicts that an exporter has."""
+    import requests
+
+    from monitoring.metrics import MetricsError
+
+    try:
+        told = requests.get(f"{exporter.rstrip('/')}/verdicts", timeout=10).json()
+        return {
+            name: one and Verdict.model_validate({key: one[key] for key in ("outcome", "checks")})
+            for name, one in told.items()
+        }
+    except (requests.RequestException, ValueError, AttributeError, KeyError) as err:
+        raise MetricsError(
+            f"Their verdicts are not known: the exporter does not answer at {exporter} ({type(err).__name__}): start it "
+            "(`make monitoring`), or give its address with --exporter"
+        ) from err
 
 
 def up(params: Params, asked: argparse.Namespace) -> int:
@@ -137,12 +182,15 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--params", type=Path, default=PARAMS, help="configuration (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    runs = {"check": check, "serve": serve, "config": config, "dashboards": dashboards, "up": up}
+    runs = {"check": check, "serve": serve, "config": config, "dashboards": dashboards, "page": page, "up": up}
     made = {name: commands.add_parser(name, help=run.__doc__, description=run.__doc__) for name, run in runs.items()}
     made["check"].epilog = EXIT_CODES
     made["check"].add_argument("tests", nargs="*", metavar="TEST", help="which (default: all seven)")
     made["check"].add_argument("--json", action="store_true", help="for programs")
-    for one in (made["check"], made["serve"]):
+    made["page"].add_argument("--out", type=Path, default=Path("monitoring.html"), help="file (default: %(default)s)")
+    made["page"].add_argument("--last", default="6h", help="so much time (default: %(default)s)")
+    made["page"].add_argument("--exporter", default="http://127.0.0.1:9108", help="its address (default: %(default)s)")
+    for one in (made["check"], made["serve"], made["page"]):
         one.add_argument("--prometheus", help="its address (default: monitoring.prometheus of params.yaml)")
         one.add_argument("--record", help="URL of the record (default: the deployment's)")
     made["serve"].add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
