@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,11 @@ def check(config: Params, asked: argparse.Namespace) -> int:
         print(json.dumps({name: verdict.model_dump(mode="json") for name, verdict in verdicts.items()}, indent=2))
     else:
         print(table(verdicts))
-    return CODES[Verdict.of([one for verdict in verdicts.values() for one in verdict.checks]).outcome]
+    return CODES[suite.worst(verdicts.values())]
 
 
 def serve(config: Params, asked: argparse.Namespace) -> int:
-    """Run the seven tests every `monitoring.every`, and tell Prometheus what they find (/metrics) and programs (/verdicts)."""
+    """Run the seven tests every `monitoring.every`; / tells people what they find, /metrics Prometheus, /verdicts programs."""
     from deploy.place import Place
     from monitoring import suite
     from monitoring.exporter import Exporter, Server
@@ -56,10 +56,16 @@ def serve(config: Params, asked: argparse.Namespace) -> int:
 
     exporter = Exporter(list(suite.TESTS), run, durations.seconds(config.monitoring.every))
     rollouts = Rollouts(Place.of(os.environ))
-    with _listening(Server, (asked.host, asked.port), exporter, rollouts) as server:
+
+    def drawn() -> str:
+        return _drawn(
+            config, asked, lambda: {name: one.verdict if one else None for name, one in exporter.last().items()}
+        )
+
+    with _listening(Server, (asked.host, asked.port), exporter, drawn, rollouts) as server:
         exporter.start()
         rollouts.start()
-        command.say(f"the seven tests on http://{asked.host}:{server.server_address[1]}/verdicts (Ctrl-C ends it)")
+        command.say(f"the seven tests on http://{asked.host}:{server.server_address[1]} (Ctrl-C ends it)")
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
     return 0
@@ -83,6 +89,44 @@ def dashboards(params: Params, asked: argparse.Namespace) -> int:
     for path in dashboards.write(asked.out, params):
         print(path)
     return 0
+
+
+def page(params: Params, asked: argparse.Namespace) -> int:
+    """Draw the page of verdicts, traffic, latency, drift and forecasts into one file that needs nothing else."""
+    from data import atomic
+
+    atomic.write_text(asked.out, _drawn(params, asked, lambda: _told(asked.exporter)))
+    print(asked.out)
+    return 0
+
+
+def _drawn(params: Params, asked: argparse.Namespace, verdicts: Callable[[], Mapping[str, Verdict | None]]) -> str:
+    from monitoring import page
+    from monitoring.prometheus import Prometheus
+
+    context = _context(params, asked)
+    seconds = durations.seconds(getattr(asked, "last", "6h"))
+    assert isinstance(context.metrics, Prometheus), "that is what `_context` asks"
+    return page.document(page.Source(context, context.metrics, verdicts, seconds))
+
+
+def _told(exporter: str) -> dict[str, Verdict | None]:
+    """The verdicts that an exporter has."""
+    import requests
+
+    from monitoring.metrics import MetricsError
+
+    try:
+        told = requests.get(f"{exporter.rstrip('/')}/verdicts", timeout=10).json()
+        return {
+            name: one and Verdict.model_validate({key: one[key] for key in ("outcome", "checks")})
+            for name, one in told.items()
+        }
+    except (requests.RequestException, ValueError, AttributeError, KeyError) as err:
+        raise MetricsError(
+            f"Their verdicts are not known: the exporter does not answer at {exporter} ({type(err).__name__}): start it "
+            "(`make monitoring`), or give its address with --exporter"
+        ) from err
 
 
 def up(params: Params, asked: argparse.Namespace) -> int:
@@ -238,6 +282,7 @@ def main(argv: list[str]) -> None:
         "serve": serve,
         "config": config,
         "dashboards": dashboards,
+        "page": page,
         "up": up,
         "loop": loop,
         "retrain": retrain,
@@ -251,7 +296,7 @@ def main(argv: list[str]) -> None:
     ):
         runs[wish] = _wishing(wish)
         commands.add_parser(wish, help=text, description=text)
-    for name in ("check", "serve", "loop"):
+    for name in ("check", "serve", "page", "loop"):
         made[name].add_argument("--prometheus", help="its address (default: monitoring.prometheus of params.yaml)")
         made[name].add_argument("--record", help="URL of the record (default: the deployment's)")
     made["check"].epilog = EXIT_CODES
@@ -267,6 +312,9 @@ def main(argv: list[str]) -> None:
     made["loop"].epilog = made["retrain"].epilog = (
         "Exit codes: 0 well, 7 stopped, 8 waits for somebody, 10 it cannot be done."
     )
+    made["page"].add_argument("--out", type=Path, default=Path("monitoring.html"), help="file (default: %(default)s)")
+    made["page"].add_argument("--last", default="6h", help="so much time (default: %(default)s)")
+    made["page"].add_argument("--exporter", default="http://127.0.0.1:9108", help="its address (default: %(default)s)")
     made["serve"].add_argument("--host", default="127.0.0.1", help="to listen on (default: %(default)s)")
     made["serve"].add_argument("--port", type=int, default=9108, help="to listen on (default: %(default)s)")
     for one in (made["config"], made["dashboards"]):

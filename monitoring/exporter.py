@@ -66,9 +66,9 @@ class Exporter(Collector):
         """Begin no more runs; one that is under way is not waited for."""
         self._over.set()
 
-    def verdicts(self) -> dict[str, object]:
-        """The last run of each test, for programs; None for one that has not ended yet."""
-        return {name: _document(self.runs.get(name)) for name in self._names}
+    def last(self) -> dict[str, Run | None]:
+        """The last run of each test, None for one that has not ended yet."""
+        return {name: self.runs.get(name) for name in self._names}
 
     def collect(self) -> Iterator[Metric]:
         """The last runs, for Prometheus."""
@@ -120,18 +120,22 @@ def _gauge(name: str, text: str, samples: Iterable[tuple[tuple[str, ...], float]
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `/metrics` to Prometheus, and `/verdicts` (JSON) to programs.
+    """Serves `/metrics` to Prometheus, `/verdicts` (JSON) to programs and `/` to people.
 
     Args:
         address: host and port; 0 is any free one.
         exporter: whose runs they are.
+        page: makes the page for people.
         others: what is on the page besides.
     """
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], exporter: Exporter, *others: Collector) -> None:
+    def __init__(
+        self, address: tuple[str, int], exporter: Exporter, page: Callable[[], str], *others: Collector
+    ) -> None:
         super().__init__(address, _Handler)
+        self.page = page
         self.exporter = exporter
         self.registry = CollectorRegistry()
         for collector in (exporter, *others):
@@ -144,13 +148,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if path == "/metrics":
+        if path == "/":
+            self._answer(200, "text/html; charset=utf-8", self.server.page().encode())
+        elif path == "/metrics":
             self._answer(200, CONTENT_TYPE_LATEST, generate_latest(self.server.registry))
         elif path == "/verdicts":
-            told = json.dumps(self.server.exporter.verdicts(), indent=2)
+            told = json.dumps({name: _document(run) for name, run in self.server.exporter.last().items()}, indent=2)
             self._answer(200, "application/json", told.encode())
         else:
-            self._answer(404, "text/plain; charset=utf-8", b"/metrics is for Prometheus, /verdicts for programs\n")
+            self._answer(
+                404, "text/plain; charset=utf-8", b"/ is for people, /metrics for Prometheus, /verdicts for programs\n"
+            )
 
     def _answer(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)

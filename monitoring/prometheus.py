@@ -38,7 +38,20 @@ class Prometheus:
 
     def over(self, name: str, seconds: float, step: float, where: Labels = ANY) -> list[tuple[Labels, Points]]:
         """See `monitoring.metrics.Metrics`."""
-        asked = {"query": name + _selector(where), "start": self.now - seconds, "end": self.now, "step": step}
+        return self.range(name + _selector(where), seconds, step)
+
+    @property
+    def shown(self) -> str:
+        """Its address, for people."""
+        return address.mask(self.url)
+
+    def range(self, expression: str, seconds: float, step: float) -> list[tuple[Labels, Points]]:
+        """Any expression over time, as `over`.
+
+        Raises:
+            MetricsError: the server does not answer, or does not understand.
+        """
+        asked = {"query": expression, "start": self.now - seconds, "end": self.now, "step": step}
         return [
             (_labels(one["metric"]), [(float(at), float(value)) for at, value in one["values"]])
             for one in self._ask("query_range", asked)
@@ -56,7 +69,7 @@ class Prometheus:
         ]
 
     def _ask(self, kind: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
-        shown = address.mask(self.url)
+        shown = self.shown
         try:
             answer = requests.post(f"{self.url.rstrip('/')}/api/v1/{kind}", data=asked, timeout=TIMEOUT_SECONDS)
         except requests.RequestException as err:

@@ -5,7 +5,7 @@ A test that cannot be run is an error, and an error is not a pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from data.errors import BentocastError
 from data.verdict import Check, Outcome, Verdict
@@ -35,6 +35,11 @@ def run(context: Context, names: Collection[str] = TESTS) -> dict[str, Verdict]:
         A verdict for each name, in the paper's order.
     """
     return {name: _run(name, test, context) for name, test in TESTS.items() if name in names}
+
+
+def worst(verdicts: Iterable[Verdict]) -> Outcome:
+    """Of several tests; one without any check is inconclusive, and so is none at all."""
+    return Verdict.of([Check(name="", outcome=one.outcome, text="") for one in verdicts]).outcome
 
 
 def _run(name: str, test: Callable[[Context], Verdict], context: Context) -> Verdict:

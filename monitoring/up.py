@@ -193,7 +193,7 @@ def _tell(made: Plan) -> None:
     ):
         if address:
             command.say(f"{name:12} http://{address}")
-    command.say(f"{'seven tests':12} http://{where.exporter}/verdicts")
+    command.say(f"{'the page':12} http://{where.exporter}")
     watched = [*([str(where.targets)] if where.targets.exists() else []), *where.services]
     command.say(f"{'watched':12} {', '.join(watched) or f'nothing yet: {where.targets} does not exist'}")
     command.say(f"logs are in {made.home / 'logs'}; Ctrl-C ends all of them")

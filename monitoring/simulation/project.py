@@ -86,6 +86,7 @@ class Project:
             "BENTOML_HOME": str(beside / "bentoml"),
             "DEPLOY_HOME": str(beside / "deployment"),
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}",
+            "BENTOCAST_RECORD_SAMPLE": "1s",  # a simulated day is over in a second
             "BENTOML_DO_NOT_TRACK": "True",
             "DVC_NO_ANALYTICS": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -30,7 +30,7 @@ class Asked:
 
     def __init__(self, run: Callable[[str], Verdict], names: list[str], every: float = 60.0) -> None:
         self.exporter = Exporter(names, run, every)
-        self.server = Server(("127.0.0.1", 0), self.exporter)
+        self.server = Server(("127.0.0.1", 0), self.exporter, lambda: "<p>the page</p>")
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         self.exporter.start()
 
@@ -154,7 +154,7 @@ def test_one_that_dies_keeps_its_time_and_is_tried_again(
 
 
 def test_other_paths_say_what_there_is(exporting: Callable[..., Asked]) -> None:
-    answer = exporting(lambda _: verdict(Outcome.PASS), []).get("/")
+    answer = exporting(lambda _: verdict(Outcome.PASS), []).get("/other")
     assert answer.status_code == 404
     assert "/metrics" in answer.text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -85,6 +86,37 @@ def test_all_is_asked_and_all_ends(home: Path, number: int) -> None:
         assert found("count(ALERTS)") >= 0
     assert up.end(number) == 0
     assert up.left() == 0
+
+
+def test_a_deployment_is_found_and_its_labels_do_not_hide_the_pages(home: Path) -> None:
+    """As the keeper writes whom to ask; `model_info` has a `version` of its own."""
+    kept, dropped = "envoy_cluster_upstream_rq_xx", "envoy_cluster_assignment_stale"
+    router = f'{kept}{{envoy_cluster_name="a"}} 1\n{dropped}{{envoy_cluster_name="a"}} 1\n'
+    worker = PAGE + 'model_rows_total{pid="7"} 1\nmodel_rows_created 2\n'
+    with pages({"/metrics": [worker], "/stats/prometheus": [router]}) as served:
+        groups = [
+            {"job": "bentocast", "version": "jz2", "instance_name": "jz2-1"},
+            {"job": "router", "__metrics_path__": "/stats/prometheus"},
+        ]
+        targets = [{"targets": [f"127.0.0.1:{served.port}"], "labels": labels} for labels in groups]
+        (home / "none").mkdir(parents=True)
+        (home / "none" / "targets.json").write_text(json.dumps(targets))
+        up = Up(home)
+        assert "targets.json" in up.wait()
+
+        def series(name: str) -> list[dict[str, str]]:
+            found = Prometheus(f"http://127.0.0.1:{up.port}", time.time()).query(name)
+            return [dict(sample.labels) for sample in found]
+
+        wait_for(lambda: bool(series("model_info") and series(kept)), "the deployment is not asked", 60)
+        own = {"service_version": "jz2", "instance": "jz2-1"}
+        assert series("model_info") == [
+            {"model": "m", "version": "3", "bento": "b:1", "run_id": "r", "git_commit": "c", **own}
+        ]
+        assert series("model_rows_total") == [own]
+        assert series("up{job='bentocast'}") == [own]
+        assert series("model_rows_created") == series(dropped) == []
+    assert up.end() == 0
 
 
 def test_what_a_killed_one_left_is_ended_by_the_next(home: Path) -> None:
