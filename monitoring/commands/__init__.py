@@ -1,0 +1,1 @@
+"""What `python -m monitoring` does, by what it is about."""

@@ -1,0 +1,104 @@
+"""The loop, and what people say to it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime as dt
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from data import command, durations
+from data.errors import ConfigError, NotFoundError
+from data.params import Params
+from monitoring.commands import context
+
+if TYPE_CHECKING:
+    from monitoring.ledger import Ledger, Retraining
+    from monitoring.loop import Loop
+
+#: How often a retraining that waits for somebody is looked at.
+WAIT_SECONDS = 10
+
+
+def loop(config: Params, asked: argparse.Namespace) -> int:
+    """Run the tests again and again, and make a model anew when one of them asks for it."""
+    from monitoring import suite
+    from monitoring.context import trained_until
+
+    settings = config.monitoring.loop
+    with _alone(config):
+        driver = _loop(config, asked)
+        while True:
+            seen = context.of(config, asked)
+            state = driver.turn(suite.run(seen, settings.tests), trained_until(seen))
+            if asked.once:
+                return _code(state)
+            every = durations.seconds(settings.every)
+            time.sleep(min(WAIT_SECONDS, every) if state and state.ended is None else every)
+
+
+def retrain(config: Params, asked: argparse.Namespace) -> int:
+    """Make a model anew now, whatever the tests say, and bring it to users if it shows that it is one to ship."""
+    with _alone(config):
+        return _code(_loop(config, asked).begin(asked.reason))
+
+
+def history(_: Params, __: argparse.Namespace) -> int:
+    """All retrainings, the newest first."""
+    for one in _ledger().all():
+        began = dt.datetime.fromtimestamp(one.began, dt.UTC)
+        print(f"{one.id:>4}  {began:%Y-%m-%d %H:%M}  {one.state:8}  {one.step:8}  {one.why or one.reason}")
+    return 0
+
+
+def wishing(wish: str) -> Callable[[Params, argparse.Namespace], int]:
+    """The command that says `approve` or `reject` to the retraining that waits."""
+
+    def run(_: Params, __: argparse.Namespace) -> int:
+        ledger = _ledger()
+        under_way = ledger.under_way()
+        if under_way is None or under_way.step != "approve":
+            raise NotFoundError("no retraining waits for approval: see `python -m monitoring history`")
+        ledger.wish(under_way.id, wish)
+        command.say(f"retraining {under_way.id}: {wish}; the loop goes on with it")
+        return 0
+
+    return run
+
+
+@contextlib.contextmanager
+def _alone(config: Params) -> Iterator[None]:
+    from deploy.place import Place
+
+    if config.promote.champion != "rollout":
+        raise ConfigError(
+            "promote.champion: got 'gate', wanted 'rollout': with 'gate' a model that its canary takes back stays champion",
+            param="promote.champion",
+        )
+    with Place.of(os.environ).held("loop", "another `python -m monitoring loop` or `retrain` runs for this deployment"):
+        yield
+
+
+def _code(state: Retraining | None) -> int:
+    return 0 if state is None else {"healed": 0, "waiting": 8}.get(state.state, 7)
+
+
+def _loop(config: Params, asked: argparse.Namespace) -> Loop:
+    from deploy.place import Place
+    from monitoring.loop import Loop
+    from monitoring.steps import Commands
+
+    place = Place.of(os.environ)
+    steps = Commands(config, asked.params, place, place.logs / "loop.log", command.say)
+    return Loop(config.monitoring.loop, _ledger(), steps, command.say, time.time)
+
+
+def _ledger() -> Ledger:
+    from deploy import journals
+    from deploy.place import Place
+    from monitoring.ledger import Ledger
+
+    return Ledger(journals.url(Place.of(os.environ)))
