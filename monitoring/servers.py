@@ -13,7 +13,7 @@ import yaml
 from data import atomic
 from data.errors import ConfigError
 from data.params import Params
-from monitoring import rules
+from monitoring import alerts, recording
 
 PROMETHEUS, RULES, ALERTMANAGER = "prometheus.yml", "rules.yml", "alertmanager.yml"
 #: Address that Alertmanager posts alerts to, or a file that holds it.
@@ -54,7 +54,7 @@ def write(folder: Path, params: Params, addresses: Addresses, environ: Mapping[s
         ConfigError: the objective cannot be told from the service's metrics, or the webhook is no address.
     """
     made = {
-        RULES: rules.rules(params),
+        RULES: {"groups": [*recording.groups(params), {"name": "alerts", "rules": alerts.alerts(params)}]},
         PROMETHEUS: prometheus(addresses),
         ALERTMANAGER: alertmanager(webhook(environ)),
     }

@@ -17,7 +17,7 @@ import yaml
 from data import params, pushing
 from deploy.journal import Journal
 from deploy.place import Place
-from monitoring import dashboards, panels, rules
+from monitoring import dashboards, panels, recording
 from monitoring.prometheus import Prometheus
 from tests.monitoring.servers import program, wait_for
 from tests.monitoring.test_up import Up
@@ -52,9 +52,7 @@ def test_files_are_what_grafana_imports(tmp_path: Path) -> None:
 
 
 def test_every_recorded_name_is_recorded() -> None:
-    recorded = {
-        rule["record"] for group in rules.rules(CONFIG)["groups"] for rule in group["rules"] if "record" in rule
-    }
+    recorded = {rule["record"] for group in recording.groups(CONFIG) for rule in group["rules"] if "record" in rule}
     asked = {word.strip("()") for *_, expression in EXPRESSIONS for word in expression.split() if ":" in word}
     assert len(asked) > 8
     assert asked <= recorded
@@ -128,7 +126,7 @@ def test_every_expression_is_answered(watched: Watched, dashboard: str, title: s
     if "envoy" in expression:  # there is no router here
         assert not found
     elif "psi_noise" in expression:  # there are not enough values for it
-        assert all(value < rules.NOISE / rules.FEWEST for value in found.values())
+        assert all(value < recording.NOISE / recording.FEWEST for value in found.values())
     else:
         assert found, f"{dashboard}: {title}"
 

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from data import params
 from data.errors import ConfigError
 from data.params import Params
-from monitoring import rules, servers
+from monitoring import alerts, recording, servers
 from service import endpoints
 from service.metrics import LATENCY, Metrics
 from tests.monitoring.servers import program
@@ -179,7 +179,7 @@ def test_alert(folder: Path, case: Case) -> None:
 
 
 def test_every_alert_has_both_cases(config: Params) -> None:
-    names = {rule["alert"] for rule in rules.alerts(config)}
+    names = {rule["alert"] for rule in alerts.alerts(config)}
     assert {case.alert for case in CASES if case.fires} == names
     assert {case.alert for case in CASES if not case.fires} == names
 
@@ -187,7 +187,7 @@ def test_every_alert_has_both_cases(config: Params) -> None:
 def test_every_alert_says_what_with_its_number_and_where_to_read_on(config: Params) -> None:
     page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
     headings = {heading.lower() for heading in re.findall(r"^#+ (\w+)$", page, re.MULTILINE)}
-    for rule in rules.alerts(config):
+    for rule in alerts.alerts(config):
         told = rule["annotations"]
         assert set(told) == {"summary", "description", "runbook_url"}
         assert "$value" in told["description"], rule["alert"]
@@ -234,7 +234,7 @@ def test_psi_and_js_are_those_of_numpy(folder: Path) -> None:
             given[f"model_feature_bin_total{labels}"] = f"0+{counts[number, place]}x90"
             given[f"model_feature_reference_ratio{labels}"] = f"{shares[place]}x90"
     labels = '{job="bentocast",service_version="v",feature="lag_1"}'
-    wanted = {"psi": psi, "js": js, "psi_noise": rules.NOISE / (counts.sum() * 60)}
+    wanted = {"psi": psi, "js": js, "psi_noise": recording.NOISE / (counts.sum() * 60)}
     asked = [
         {
             "expr": f"round(feature:model_feature:{name}1h * 1e7)",
@@ -261,7 +261,7 @@ def test_no_errors_are_a_ratio_of_zero_and_no_requests_are_none(folder: Path) ->
 def test_work_is_what_runs_the_model(tmp_path: Path) -> None:
     city = world.make(world.CITY, 0.0, tmp_path)
     table = endpoints.table(city.worker(), Metrics(city.served, CollectorRegistry()))
-    pattern = re.compile(rules.WORK.partition("`")[2].rstrip("`"))
+    pattern = re.compile(recording.WORK.partition("`")[2].rstrip("`"))
     assert {one.template for one in table if pattern.fullmatch(one.template)} == {
         one.template for one in table if one.is_work
     }
@@ -271,12 +271,12 @@ def test_work_is_what_runs_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("seconds", "edge"), [(0.1, 0.1), (0.12, 0.1), (60.0, 30.0), (0.001, 0.001)])
 def test_the_edge_that_stands_for_a_latency_is_not_longer(seconds: float, edge: float) -> None:
-    assert rules.edge(seconds) == edge
+    assert recording.edge(seconds) == edge
 
 
 def test_an_objective_below_all_edges_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
-        rules.edge(math.nextafter(LATENCY[0], 0))
+        recording.edge(math.nextafter(LATENCY[0], 0))
     assert "wanted 0.001 or more, the first edge of the service's histogram of latencies" in caught.value.message
 
 
@@ -319,7 +319,7 @@ def test_alerts_go_by_their_severity(folder: Path, labels: dict[str, str], recei
 
 
 def test_what_mutes_is_limited_to_its_own_job_and_names_alerts_that_are_there(config: Params) -> None:
-    names = {rule["alert"] for rule in rules.alerts(config)}
+    names = {rule["alert"] for rule in alerts.alerts(config)}
     found = servers.alertmanager(None)["inhibit_rules"]
     assert found
     for rule in found:

@@ -1,32 +1,13 @@
-"""Prometheus' rules, made from params.yaml: what is recorded, and what somebody is told of.
-
-Recorded names are `level:metric:operations`. Ratios add numerator and denominator apart. `WORK` are the requests that run
-the model; probes and pages are no user's.
-"""
+"""What Prometheus tells somebody of, made from params.yaml; docs/monitoring.md says what to do about each alert."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from data import durations
-from data.errors import ConfigError
 from data.params import Params
-from service.metrics import LATENCY
+from monitoring.recording import Rule, edge
 
-Rule = dict[str, Any]
-#: Endpoints whose requests run the model, over HTTP and gRPC.
-WORK = "endpoint=~`.*([fF]orecast|:predict|[iI]nfer)`"
-REQUESTS, DURATION = "bentoml_service_request_total", "bentoml_service_request_duration_seconds"
-#: Labels that are not of the version, and those that are not of the whole service.
-OF_ONE = "instance, endpoint, http_response_code, runner_name, service_name"
-WINDOWS = ("5m", "30m", "1h", "6h", "3d")
-#: Smallest values of a feature in the window from which its drift is told.
-FEWEST = 200
-#: 99 % of chi-squared with 9 degrees of freedom: what PSI times n reaches with 10 bins and no drift at all.
-NOISE = 21.67
-DRIFT_WINDOWS = ("1h", "1d")
-REFERENCE = "feature_bin:model_feature_reference:ratio"
 #: Fewest bad requests that wake somebody: one of three is no fire.
 FEWEST_BAD = 10
 
@@ -48,121 +29,6 @@ BURNS = (
     Burn("Burns", 6.0, "6h", "30m", "page", "15m"),
     Burn("BurnsSlowly", 1.0, "3d", "6h", "ticket", "1h"),
 )
-
-
-def rules(params: Params) -> dict[str, Any]:
-    """The whole file of rules.
-
-    Raises:
-        ConfigError: the objective cannot be told from the service's metrics.
-    """
-    return {
-        "groups": [
-            {"name": "requests", "rules": _requests()},
-            {"name": "budget", "interval": "30s", "rules": _budget(params)},
-            {"name": "model", "rules": _model()},
-            {"name": "drift", "interval": "1m", "rules": [rule for window in DRIFT_WINDOWS for rule in _drift(window)]},
-            {"name": "alerts", "rules": alerts(params)},
-        ]
-    }
-
-
-def edge(seconds: float) -> float:
-    """The edge of the service's histogram that stands for a latency: the largest that is no longer.
-
-    Raises:
-        ConfigError: it is shorter than all of them.
-    """
-    shorter = [one for one in LATENCY if one <= seconds]
-    if not shorter:
-        raise ConfigError(
-            f"loadtest.objective.seconds: got {seconds:g}, wanted {LATENCY[0]:g} or more, the first edge of the service's "
-            "histogram of latencies"
-        )
-    return shorter[-1]
-
-
-def _record(name: str, expression: str) -> Rule:
-    return {"record": name, "expr": expression}
-
-
-def _requests() -> list[Rule]:
-    by_version = f"without ({OF_ONE})"
-    buckets = f"sum {by_version} (rate({DURATION}_bucket{{{WORK}}}[5m]))"
-    return [
-        _record("service_version:requests:rate5m", f"sum {by_version} (rate({REQUESTS}{{{WORK}}}[5m]))"),
-        _record(
-            "service_version_code:requests:rate5m",
-            f"sum without (instance, endpoint, runner_name, service_name) (rate({REQUESTS}{{{WORK}}}[5m]))",
-        ),
-        _record("service_version:request_errors:ratio_rate5m", _errors(by_version, "5m")),
-        *(
-            _record(
-                f"service_version:request_duration_seconds:p{share}_5m", f"histogram_quantile(0.{share}, {buckets})"
-            )
-            for share in (50, 95, 99)
-        ),
-    ]
-
-
-def _errors(level: str, window: str) -> str:
-    """Share of requests that failed for a reason of ours; 0 where none did."""
-    whole = f"sum {level} (rate({REQUESTS}{{{WORK}}}[{window}]))"
-    bad = f'sum {level} (rate({REQUESTS}{{{WORK}, http_response_code=~"5.."}}[{window}]))'
-    return f"({bad} or 0 * {whole}) / {whole}"
-
-
-def _budget(params: Params) -> list[Rule]:
-    level = f"without ({OF_ONE}, service_version)"
-    within = f'le="{edge(params.loadtest.objective.seconds)}"'
-    made = []
-    for window in WINDOWS:
-        timed = f"sum {level} (rate({DURATION}_count{{{WORK}}}[{window}]))"
-        quick = f"sum without (le, {OF_ONE}, service_version) (rate({DURATION}_bucket{{{WORK}, {within}}}[{window}]))"
-        made += [
-            _record(f"job:request_errors:ratio_rate{window}", _errors(level, window)),
-            _record(f"job:request_slow:ratio_rate{window}", f"1 - {quick} / {timed}"),
-            _record(f"job:requests:increase{window}", f"sum {level} (increase({REQUESTS}{{{WORK}}}[{window}]))"),
-        ]
-    return made
-
-
-def _model() -> list[Rule]:
-    return [
-        _record("service_version:model_rows:rate5m", "sum without (instance) (rate(model_rows_total[5m]))"),
-        _record("service_version:model_series:rate5m", "sum without (instance) (rate(model_series_total[5m]))"),
-        _record(
-            "service_version:model_age:seconds",
-            "time() - max without (instance) (model_trained_until_timestamp_seconds)",
-        ),
-        _record(REFERENCE, "max without (instance) (model_feature_reference_ratio)"),
-        _record("job:instances:up", 'sum without (instance, service_version) (up{job="bentocast"})'),
-    ]
-
-
-def _drift(window: str) -> list[Rule]:
-    """PSI and Jensen-Shannon divergence (nats) of each feature against training, half a value added to every bin.
-
-    Each bin is on the page from the start, or a ratio would lack the empty ones. No share of training is 0.
-    """
-    bins = f"feature_bin:model_feature_bin:increase{window}"
-    whole = f"feature:model_feature_bin:increase{window}"
-    now, then = f"feature_bin:model_feature:ratio{window}", REFERENCE
-    middle = f"(({now} + {then}) / 2)"
-    return [
-        _record(bins, f"sum without (instance) (increase(model_feature_bin_total[{window}]))"),
-        _record(whole, f"sum without (bin) ({bins})"),
-        _record(now, f"({bins} + 0.5) / ignoring (bin) group_left () ({whole} + 0.5 * count without (bin) ({bins}))"),
-        _record(f"feature:model_feature:psi{window}", f"sum without (bin) (({now} - {then}) * ln({now} / {then}))"),
-        _record(
-            f"feature:model_feature:js{window}",
-            f"(sum without (bin) ({now} * ln({now} / {middle})) + sum without (bin) ({then} * ln({then} / {middle}))) / 2",
-        ),
-        _record(f"feature:model_feature:psi_noise{window}", f"{NOISE} / ({whole} > {FEWEST})"),
-    ]
-
-
-# Alerts
 
 
 def alerts(params: Params) -> list[Rule]:
