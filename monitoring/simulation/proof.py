@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,24 +66,30 @@ def run(
         say: tells a person what goes on.
         kept: folder that the first model stays in, for the next simulation; None forgets it.
     """
-    with tempfile.TemporaryDirectory(prefix="bentocast-simulation-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="bentocast-simulation-", ignore_cleanup_errors=True) as work:
+        folder = Path(work)
         city = City.of(config, _sample(config))
         base, tag = _base(file, city, (kept or folder) / "base", say)
         results = []
-        for one in names:
-            say(f"\n{one}: {FAULTS[one].what if one in FAULTS else f'{months} months without a fault'}")
-            project = base.copy(folder / one / "project")
-            with _inside(project):
-                began = time.monotonic()
-                result = (
-                    _quiet(project, city, tag, months, say) if one == QUIET else _fault(project, config, one, tag, say)
-                )
-                say(
-                    f"{one}: {'as it must be' if result.good else 'NOT AS IT MUST BE'}, {time.monotonic() - began:.0f} s"
-                )
-            results.append(result)
+        for name in names:
+            say(f"\n{name}: {FAULTS[name].what if name in FAULTS else f'{months} months without a fault'}")
+            project = base.copy(folder / name / "project")
+            # BentoML finds its store once in the life of a process, and each project has its own.
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                results.append(process.submit(_one, project, config, name, tag, months, say).result())
         return results
+
+
+def _one(project: Project, config: Params, name: str, tag: str, months: int, say: Callable[[str], None]) -> Result:
+    """One simulation, in this process."""
+    with _inside(project):
+        began = time.monotonic()
+        if name == QUIET:
+            result = _quiet(project, City.of(config, _sample(config)), tag, months, say)
+        else:
+            result = _fault(project, config, name, tag, say)
+        say(f"{name}: {'as it must be' if result.good else 'NOT AS IT MUST BE'}, {time.monotonic() - began:.0f} s")
+    return result
 
 
 def _base(file: Path, city: City, folder: Path, say: Callable[[str], None]) -> tuple[Project, str]:
