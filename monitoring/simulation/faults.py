@@ -107,7 +107,7 @@ FAULTS = {
     "regime": Fault("riders behave differently", "quality", heals=True, regime=True, days=3),
     "late": Fault("actual values come ten days late", "staleness", late=240),
     "leak": Fault("each forecast leaks a quarter of a megabyte", "cost", code=LEAK, days=30),
-    "skew": Fault("the service computes a lag wrongly", "skew", code=SKEW, days=2),
+    "skew": Fault("the service computes a lag wrongly", "skew", code=SKEW, days=7),
     "stopped": Fault("the job that trains anew has stopped", "staleness", heals=True, stopped=True, days=70),
     "nan": Fault("some outputs are no numbers", "numerics", code=NAN, days=2),
 }

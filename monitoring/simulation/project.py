@@ -55,7 +55,7 @@ class Project:
         made = cls(folder)
         whole = yaml.safe_load(made.params.read_text(encoding="utf-8"))
         for section, values in changes.items():
-            whole[section] = _over(whole.get(section, {}), values)
+            whole[section] = over(whole.get(section, {}), values)
         made.params.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
         made.run("git", "init", "-q")
         made.run("git", "add", "-A")
@@ -133,7 +133,8 @@ class Project:
         return self.run(sys.executable, "-m", "deploy", *arguments)
 
 
-def _over(under: Any, values: Any) -> Any:
+def over(under: Any, values: Any) -> Any:
+    """Values put over others, key by key."""
     if not (isinstance(under, dict) and isinstance(values, Mapping)):
         return values
-    return under | {key: _over(under.get(key), value) for key, value in values.items()}
+    return under | {key: over(under.get(key), value) for key, value in values.items()}

@@ -21,7 +21,7 @@ from monitoring.simulation import healed
 from monitoring.simulation.city import City
 from monitoring.simulation.faults import FAULTS, Fault
 from monitoring.simulation.play import Alarm, Player, Told
-from monitoring.simulation.project import TABLE, Project
+from monitoring.simulation.project import TABLE, Project, over
 
 #: The first simulated day; before it the model is trained on the months from FIRST on.
 FIRST, BEGIN = "2023-01-01", "2024-07-01"
@@ -115,13 +115,14 @@ def _changes(file: Path) -> dict[str, Any]:
     from loadtests.ports import free_ports
 
     port, admin = free_ports(), free_ports()
-    own: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return own | {
+    own = {
         "ingest": {"source": "parquet", "path": TABLE},
         "promote": {"champion": "rollout"},
         "monitoring": {"numerics": {"window": "1d"}},  # pages are read once a simulated day
         "deploy": {"router": {"port": port, "admin_ports": [admin]}},
     }
+    changes: dict[str, Any] = over(yaml.safe_load(file.read_text(encoding="utf-8")), own)
+    return changes
 
 
 class _inside:  # noqa: N801 - a context manager
