@@ -147,7 +147,7 @@ class Fleet:
         scaled = self.plan.autoscale
         self.bring(version, scaled.within(self.plan.instances) if scaled else self.plan.instances)
         traffic = Traffic.read(state) if state else Traffic(1, version.name, {version.name: WHOLE})
-        if not self.router.has_retreated():
+        if not (state and self.router.has_retreated()):
             self.router.write(self._routing(traffic), traffic.revision)
         self.journal.put_state(traffic.written())
         running = {one.name for one in self.journal.processes() if one.wanted and not one.fault}
@@ -159,12 +159,8 @@ class Fleet:
 
     def down(self) -> None:
         """End everything: the router first, which lets requests under way be answered, then the instances."""
-        for admin in self.router.admins.values():
-            if admin.is_up():
-                admin.drain()
-        for one in self.instances():
-            for port in (one.endpoint.http, one.endpoint.grpc):
-                self.router.wait_until_drained(port, DRAIN_SECONDS)
+        ports = [port for one in self.instances() for port in (one.endpoint.http, one.endpoint.grpc)]
+        self.router.drain(ports, DRAIN_SECONDS)
         self._all_down()
 
     def _all_down(self) -> None:

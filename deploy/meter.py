@@ -35,8 +35,10 @@ class Meter:
     def add(self, reading: Reading) -> None:
         """Add what came since the last reading."""
         for port, versions in reading.items():
+            last = self.last.get(port, {})
+            anew = any(counted.is_anew(last.get(version, Counters())) for version, counted in versions.items())
             for version, counted in versions.items():
-                since = counted.since(self.last.get(port, {}).get(version, Counters()))
+                since = counted if anew else counted.since(last.get(version, Counters()))
                 self.sums[version] = self.sums.get(version, Counters()) + since
             self.last[port] = dict(versions)
 

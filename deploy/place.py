@@ -17,6 +17,8 @@ HOME = "DEPLOY_HOME"
 #: Lock of the autoscaler while it changes something.
 SCALING = "scaling"
 POLL_SECONDS = 0.05
+#: Whoever looks whether a lock is held has it for a moment, which is waited for.
+LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Place:
         return self.folder / "reports"
 
     @contextlib.contextmanager
-    def held(self, name: str, otherwise: str, patience_seconds: float = 0.0) -> Iterator[None]:
+    def held(self, name: str, otherwise: str, patience_seconds: float = LOOK_SECONDS) -> Iterator[None]:
         """Hold a lock; it goes with the process that holds it, however that ends.
 
         Raises:

@@ -23,13 +23,13 @@ from deploy.answers import Answers
 from deploy.faults import RolloutError
 from deploy.fleet import LOCK, Fleet
 from deploy.journal import Rollout
-from deploy.place import SCALING
+from deploy.place import LOOK_SECONDS, SCALING
 from deploy.progress import Progress
 from deploy.router.counters import Counters
 from deploy.router.routing import WHOLE, Choice, Mirror
 
 #: So often the counters are read, and a verdict asked for.
-LOOK_SECONDS = 0.5
+COUNT_SECONDS = 0.5
 #: After a change of weights, requests that were sent before it are given so long before anything is counted.
 SETTLE_SECONDS = 1.0
 #: A candidate that was just started is slow at first: its first requests do not count.
@@ -182,7 +182,8 @@ class Driver:
     def _alone(self) -> Iterator[None]:
         """Nobody else drives a rollout, and the keeper is there to start and end what is asked for."""
         place = self.fleet.place
-        patience = SCALE_SECONDS if place.is_held(SCALING) else 0.0  # waits for the autoscaler, not for a rollout
+        # It waits for the autoscaler, not for a rollout.
+        patience = SCALE_SECONDS if place.is_held(SCALING) else LOOK_SECONDS
         with place.held(LOCK, "another command drives a rollout: see `python -m deploy status`", patience):
             if self.fleet.journal.state():
                 keeper.ensure(place)
@@ -268,7 +269,7 @@ class Driver:
             return PAUSED, f"{step} as long as you like"
         last = self.clock()
         while True:
-            self.sleep(LOOK_SECONDS)
+            self.sleep(COUNT_SECONDS)
             now = self.clock()
             progress.spent, last = progress.spent + now - last, now
             verdict = self._look(rollout, plan, progress, answers)

@@ -49,14 +49,25 @@ class Counters:
 
     def since(self, earlier: Counters) -> Counters:
         """What came after an earlier reading; all of it, if the router was started anew in between."""
-        if self.requests < earlier.requests or self.errors < earlier.errors:
+        if self.is_anew(earlier):
             return self
-        within = {edge: max(0, count - earlier.within.get(edge, 0)) for edge, count in self.within.items()}
-        return Counters(self.requests - earlier.requests, self.errors - earlier.errors, within)
+        within, most = {}, 0
+        for edge in sorted(self.within):  # if it began anew and has counted more by now, they may disagree
+            most = max(most, self.within[edge] - earlier.within.get(edge, 0))
+            within[edge] = most
+        more = self.requests - earlier.requests
+        return Counters(more, min(self.errors - earlier.errors, max(more, most)), within)
+
+    def is_anew(self, earlier: Counters) -> bool:
+        """Whether the router was started anew after an earlier reading, as far as can be told: something fell."""
+        fell = any(self.within.get(edge, 0) < count for edge, count in earlier.within.items())
+        return fell or self.requests < earlier.requests or self.errors < earlier.errors
 
 
 def read(text: str, versions: Iterable[str], *, mirrored: bool = False) -> dict[str, Counters]:
     """Counters of some versions; zeros for one that the router has not counted yet.
+
+    Of copies, Envoy counts no gRPC statuses: nobody reads their answers.
 
     Args:
         text: of `/stats/prometheus`.
@@ -65,7 +76,7 @@ def read(text: str, versions: Iterable[str], *, mirrored: bool = False) -> dict[
     """
     owners = {cluster(version, protocol, mirrored=mirrored): version for version in versions for protocol in PROTOCOLS}
     requests = dict.fromkeys(owners, 0)
-    errors = dict.fromkeys(owners, 0)
+    answered_5xx, faults = dict.fromkeys(owners, 0), dict.fromkeys(owners, 0)
     within: dict[str, dict[float, int]] = {name: {} for name in owners}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -76,12 +87,13 @@ def read(text: str, versions: Iterable[str], *, mirrored: bool = False) -> dict[
             if counted == _REQUESTS:
                 requests[name] += value
             elif counted == _BY_CLASS and sample.labels["envoy_response_code_class"] == "5":
-                errors[name] += value
+                answered_5xx[name] += value
             elif sample.name == f"{_TIMES}_bucket":
                 within[name][float(sample.labels["le"]) / 1e3] = value
             elif counted.removeprefix(_GRPC) in FAULTS:
-                errors[name] += value
+                faults[name] += value
     found = {version: Counters() for version in owners.values()}
     for name, version in owners.items():
-        found[version] += Counters(requests[name], errors[name], within[name])
+        # gRPC that got no answer is counted as 503, and by the status that the router answers with: it is one error.
+        found[version] += Counters(requests[name], max(answered_5xx[name], faults[name]), within[name])
     return found

@@ -168,10 +168,16 @@ class Router:
         """Whether users were brought back, and nothing was applied since."""
         return self._files.routes.exists() and self._revision(self._files.routes).endswith(BACK)
 
-    def wait_until_drained(self, port: int, seconds: float) -> None:
-        """Wait until no request is under way to an endpoint, or so long."""
-        late = time.monotonic() + seconds
-        while any(admin.active(port) for admin in self.admins.values()) and time.monotonic() < late:
+    def drain(self, ports: Iterable[int], seconds: float) -> None:
+        """Take no new connections, and wait until no request is under way to any endpoint, or so long.
+
+        An Envoy that is not there has none: it may have been given up, which is no reason not to end the rest.
+        """
+        there = [admin for admin in self.admins.values() if admin.is_up()]
+        for admin in there:
+            admin.drain()
+        late, left = time.monotonic() + seconds, set(ports)
+        while any(admin.active(port) for admin in there for port in left) and time.monotonic() < late:
             time.sleep(POLL_SECONDS)
 
     def wait_until_forgotten(self, port: int, seconds: float) -> None:
@@ -212,6 +218,8 @@ class Router:
     def _swap(self, kind: str, path: Path, message: envoy.Message, revision: str) -> None:
         """Rename a file in, and wait until all Envoys go by it. What does not change stays, since Envoy ignores it."""
         if _by_name(self._resources(path)) == _by_name(message["resources"]):
+            if kind == "routes" and self.has_retreated():  # to what is asked for now; Envoy goes on by that revision
+                self._put(path, message | {"version_info": revision})
             return
         refused = self._refused(kind)
         self._put(path, message | {"version_info": revision})

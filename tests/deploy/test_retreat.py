@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 
+from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Mirror, Routing
 from tests.deploy.fleet import fill
 from tests.deploy.upstreams import Routed, routed, upstream
+from tests.service.live import free_ports
 from tests.service.record.test_faults import small_disk
 
 
@@ -40,3 +43,25 @@ def test_users_come_back_on_a_full_disk(tmp_path: Path) -> None:
             assert versions(to) == {"new"}
             assert not to.router.has_retreated()
             assert not to.router.retreat()
+
+
+def test_whoever_brings_users_back_as_well_ends_the_retreat(tmp_path: Path) -> None:
+    """The routes are the same then; a mark that stayed would have the next deployment here start with those of this one."""
+    with upstream("old") as old, upstream("new") as new:
+        both = {"old": (old,), "new": (new,)}
+        stable, half = Routing(both, {"old": WHOLE}), Routing(both, {"old": WHOLE // 2, "new": WHOLE // 2})
+        with routed(tmp_path, stable) as to:
+            to.router.apply(half, 2, back=stable)
+            assert to.router.retreat()
+            to.router.apply(stable, 3)
+            assert not to.router.has_retreated()
+            assert versions(to) == {"old"}
+            to.router.apply(half, 4, back=stable)
+            assert versions(to) == {"old", "new"}
+
+
+def test_what_is_given_up_is_not_drained(tmp_path: Path) -> None:
+    router = Router(tmp_path, Settings(port=free_ports(), admin_ports=(free_ports(),)))
+    began = time.monotonic()
+    router.drain([free_ports()], 30.0)
+    assert time.monotonic() - began < 5

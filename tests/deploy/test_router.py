@@ -140,6 +140,21 @@ def test_statistics_are_read_by_version() -> None:
     assert counters.read(STATISTICS, ["a"], mirrored=True)["a"].requests == 900
 
 
+def test_grpc_that_got_no_answer_is_one_error() -> None:
+    """Envoy counts it as 503, and by the status 14 that it answers with: more errors than requests cannot be."""
+    text = """\
+# TYPE envoy_cluster_upstream_rq_completed counter
+envoy_cluster_upstream_rq_completed{envoy_cluster_name="a-grpc"} 6
+# TYPE envoy_cluster_upstream_rq_xx counter
+envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="a-grpc"} 5
+# TYPE envoy_cluster_grpc_13 counter
+envoy_cluster_grpc_13{envoy_cluster_name="a-grpc"} 1
+# TYPE envoy_cluster_grpc_14 counter
+envoy_cluster_grpc_14{envoy_cluster_name="a-grpc"} 5
+"""
+    assert counters.read(text, ["a"])["a"] == Counters(6, 6)
+
+
 def test_times_counted_before_answers_count_as_requests() -> None:
     assert Counters(3, 0, {float("inf"): 5}).seen == 5
 
@@ -156,3 +171,25 @@ def test_a_meter_counts_all_that_came_between_readings_whatever_restarts(turns: 
         meter.add({1: {"a": Counters(counted)}, 2: {"a": Counters(7)}})
         meter = Meter.read(meter.written())
     assert meter.sums.get("a", Counters()).requests == wanted
+
+
+def test_one_version_that_counts_from_zero_tells_that_all_do() -> None:
+    inf = float("inf")
+    meter = Meter.from_zero({1: {"a": Counters(1_000), "b": Counters(3, 0, {0.01: 1, inf: 3})}})
+    meter.add({1: {"a": Counters(45), "b": Counters(5, 0, {0.01: 4, inf: 5})}})
+    assert meter.sums == {"a": Counters(45), "b": Counters(5, 0, {0.01: 4, inf: 5})}
+
+
+@given(*(st.tuples(*[st.integers(0, 9)] * 4) for _ in range(2)))
+def test_what_came_between_any_two_readings_can_be(one: tuple[int, ...], other: tuple[int, ...]) -> None:
+    """Whatever a router that was started anew had counted by then, the judge is not given more slow requests than requests."""
+
+    def reading(more: tuple[int, ...]) -> Counters:
+        quick, slow, slower, failed = more
+        total = quick + slow + slower
+        return Counters(total, min(failed, total), {0.01: quick, 0.02: quick + slow, float("inf"): total})
+
+    since = reading(other).since(reading(one))
+    assert 0 <= since.errors <= since.seen
+    assert list(since.over().values()) == sorted(since.over().values(), reverse=True)
+    assert all(0 <= count <= since.seen for count in since.over().values())
