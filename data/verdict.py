@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 
 class Outcome(StrEnum):
@@ -39,6 +39,14 @@ class Check(BaseModel):
     outcome: Outcome
     text: str
     numbers: dict[str, float] = {}
+
+    @field_validator("numbers", mode="before")
+    @classmethod
+    def _known_from_json(cls, numbers: Any) -> Any:
+        """JSON has null for NaN and the infinite."""
+        if not isinstance(numbers, dict):
+            return numbers
+        return {name: math.nan if number is None else number for name, number in numbers.items()}
 
     @classmethod
     def at_most(cls, name: str, value: float, limit: float, unit: str = "") -> Self:

@@ -12,7 +12,7 @@ from data import command, configuration
 from data.params import PARAMS, Params
 from monitoring.commands import looking, retraining, servers
 
-EXIT_CODES = "Exit codes: 0 all pass, 7 one fails, 8 one is inconclusive, 10 one could not be run, 2 usage."
+EXIT_CODES = "Exit codes: 0 all pass, 7 one fails, 8 one is inconclusive, 9 one could not be run, 2 usage."
 
 
 def simulate(config: Params, asked: argparse.Namespace) -> int:

@@ -6,8 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from data.errors import RegistryError
 from data.params import Params
-from monitoring.metrics import Metrics, MetricsError
+from deploy import versions
+from monitoring.metrics import Metrics, Sample
 
 
 class Served(NamedTuple):
@@ -37,17 +39,33 @@ class Context:
     record: str | None
 
     def served(self) -> Served | None:
-        """What serves: of several versions the one with most instances, the newest of those; None if nothing does."""
-        found = Counter(
-            Served(*(sample.labels.get(name, "") for name in ("model", "version", "bento", "run_id", "git_commit")))
-            for sample in self.metrics.last("model_info")
-        )
-        return max(found, key=lambda one: (found[one], one.version.zfill(12)), default=None)
+        """What serves; None if nothing does.
+
+        Of several versions the one that most users' requests go to (a candidate that is tried has as many instances as
+        what serves, and copies of requests); where no deployment says so, the one with most instances, the newest of
+        those.
+        """
+        found = Counter(_served(sample) for sample in self.metrics.last("model_info"))
+        if len(found) < 2:
+            return next(iter(found), None)
+        weights = {one.labels.get("service_version"): one.value for one in self.metrics.last("rollout_weight_ratio")}
+        return max(found, key=lambda one: (weights.get(_name(one.bento), 0.0), found[one], one.version.zfill(12)))
+
+    def trained_until(self) -> float | None:
+        """When the data that what serves was trained on ended, seconds since 1970; None if no service says so."""
+        served = self.served()
+        own = {one.labels.get("instance") for one in self.metrics.last("model_info") if _served(one) == served}
+        told = self.metrics.last("model_trained_until_timestamp_seconds")
+        return max((one.value for one in told if one.labels.get("instance") in own), default=None)
 
 
-def trained_until(context: Context) -> float | None:
-    """When the data that the model was trained on ended, seconds since 1970; None if no service says so."""
+def _served(sample: Sample) -> Served:
+    return Served(*(sample.labels.get(name, "") for name in Served._fields))
+
+
+def _name(bento: str) -> str | None:
+    """By which the deployment knows a Bento; None for what it cannot have brought up."""
     try:
-        return max((one.value for one in context.metrics.last("model_trained_until_timestamp_seconds")), default=None)
-    except MetricsError:
+        return versions.name(bento)
+    except RegistryError:
         return None

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -108,8 +109,13 @@ class Exporter(Collector):
 def _document(run: Run | None) -> object:
     if run is None:
         return None
-    verdict = json.loads(run.verdict.model_dump_json())  # in which a number that is none is null
-    return {"ended": run.ended, "seconds": run.seconds, **verdict}
+    return {"ended": run.ended, "seconds": run.seconds, **document(run.verdict)}
+
+
+def document(verdict: Verdict) -> dict[str, Any]:
+    """A verdict for programs, ready for JSON: a number that is NaN or infinite is null."""
+    made: dict[str, Any] = json.loads(verdict.model_dump_json())
+    return made
 
 
 def _gauge(name: str, text: str, samples: Iterable[tuple[tuple[str, ...], float]], *labels: str) -> GaugeMetricFamily:

@@ -191,8 +191,8 @@ def _run(context: Context) -> Told:
 
 
 def _trained_until(context: Context) -> Told:
-    found = [sample.value for sample in context.metrics.last("model_trained_until_timestamp_seconds")]
-    return (max(found), "as the service says") if found else (None, "no service says until when: is it up?")
+    found = context.trained_until()
+    return found, "no service says until when: is it up?" if found is None else "as the service says"
 
 
 def _monitor(context: Context, settings: Staleness) -> list[Moment]:

@@ -12,26 +12,27 @@ from typing import TYPE_CHECKING, Any
 from data import command, durations
 from data.errors import ConfigError
 from data.params import Params
-from data.verdict import Outcome, Verdict
+from data.verdict import Verdict
 from monitoring.commands import context
 
 if TYPE_CHECKING:
     from monitoring.exporter import Server
 
-#: By the worst verdict.
-CODES = {Outcome.PASS: 0, Outcome.FAIL: 7, Outcome.INCONCLUSIVE: 8, Outcome.ERROR: 10}
-
 
 def check(config: Params, asked: argparse.Namespace) -> int:
     """Run the seven monitoring tests once, and say what each found."""
     from monitoring import suite
+    from monitoring.exporter import document
 
+    unknown = [name for name in asked.tests if name not in suite.TESTS]
+    if unknown:
+        raise ConfigError(f"test: got {', '.join(unknown)}, wanted some of {', '.join(suite.TESTS)}")
     verdicts = suite.run(context.of(config, asked), asked.tests or suite.TESTS)
     if asked.json:
-        print(json.dumps({name: verdict.model_dump(mode="json") for name, verdict in verdicts.items()}, indent=2))
+        print(json.dumps({name: document(verdict) for name, verdict in verdicts.items()}, indent=2))
     else:
         print(table(verdicts))
-    return CODES[suite.worst(verdicts.values())]
+    return suite.worst(verdicts.values()).exit_code
 
 
 def table(verdicts: dict[str, Verdict]) -> str:

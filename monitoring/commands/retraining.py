@@ -16,6 +16,7 @@ from data.params import Params
 from monitoring.commands import context
 
 if TYPE_CHECKING:
+    from monitoring.context import Context
     from monitoring.ledger import Ledger, Retraining
     from monitoring.loop import Loop
 
@@ -26,18 +27,27 @@ WAIT_SECONDS = 10
 def loop(config: Params, asked: argparse.Namespace) -> int:
     """Run the tests again and again, and make a model anew when one of them asks for it."""
     from monitoring import suite
-    from monitoring.context import trained_until
 
     settings = config.monitoring.loop
     with _alone(config):
         driver = _loop(config, asked)
         while True:
             seen = context.of(config, asked)
-            state = driver.turn(suite.run(seen, settings.tests), trained_until(seen))
+            state = driver.turn(suite.run(seen, settings.tests), _trained_until(seen))
             if asked.once:
                 return _code(state)
             every = durations.seconds(settings.every)
             time.sleep(min(WAIT_SECONDS, every) if state and state.ended is None else every)
+
+
+def _trained_until(seen: Context) -> float | None:
+    """As the service says; a Prometheus that is away says nothing, and no schedule holds."""
+    from monitoring.metrics import MetricsError
+
+    try:
+        return seen.trained_until()
+    except MetricsError:
+        return None
 
 
 def retrain(config: Params, asked: argparse.Namespace) -> int:

@@ -106,6 +106,15 @@ def test_verdict_comes_back_from_json() -> None:
     assert json.loads(verdict.model_dump_json())["outcome"] == "error"
 
 
+def test_verdict_comes_back_from_json_with_numbers_that_are_none() -> None:
+    numbers = {"value": 0.1, "low": -math.inf, "high": math.nan}
+    verdict = Verdict.of([Check(name="error", outcome=Outcome.PASS, text="too few days", numbers=numbers)])
+    (back,) = Verdict.model_validate_json(verdict.model_dump_json()).checks
+    assert back.numbers["value"] == 0.1
+    assert math.isnan(back.numbers["low"])
+    assert math.isnan(back.numbers["high"])
+
+
 def test_verdict_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Verdict.of([]).outcome = Outcome.PASS  # type: ignore[misc]

@@ -63,3 +63,23 @@ def test_candidate_beside_it_is_no_evidence() -> None:
     ]
     found = seen.seen(played(*told), DAY)
     assert (found.served.version, set(found.instances)) == ("1", {"a", "b"})
+
+
+def test_candidate_that_is_tried_with_as_many_instances_does_not_serve() -> None:
+    tried = played((0, "a", "1"), (0, "b", "2"))
+    assert isinstance(tried.metrics, Pages)
+    served = tried.served()
+    assert served is not None
+    assert served.version == "2", "nobody says what users get"
+    tried.metrics.read(
+        'rollout_weight_ratio{service_version="1"} 0.9\nrollout_weight_ratio{service_version="2"} 0.1\n',
+        "exporter",
+        0.0,
+    )
+    served = tried.served()
+    assert served is not None
+    assert served.version == "1"
+    tried.metrics.read('rollout_weight_ratio{service_version="2"} 1\n', "exporter", 0.0)
+    served = tried.served()
+    assert served is not None
+    assert served.version == "2"

@@ -109,7 +109,10 @@ PUSHED = [
     f'pipeline_stage_last_success_timestamp_seconds{{stage="features"}} {NOW - 3_600}',
     f'pipeline_stage_last_success_timestamp_seconds{{stage="promote"}} {NOW - 1_800}',
 ]
-SERVED = f"model_trained_until_timestamp_seconds {NOW - DAY}"
+SERVED = (
+    'model_info{model="m",version="1",bento="b:one",run_id="r",git_commit="c"} 1\n'
+    f"model_trained_until_timestamp_seconds {NOW - DAY}"
+)
 
 
 def record(folder: Path, *ages: float) -> str:
@@ -164,6 +167,16 @@ def test_a_record_that_cannot_be_read_leaves_the_other_ages(home: Path) -> None:
 def test_a_page_that_is_old_tells_nothing(home: Path) -> None:
     verdict = checked(page(SERVED, *PUSHED, age=600.0), record(home, 3_600))
     assert {check.name: check.outcome for check in verdict.checks}["model"] is Outcome.INCONCLUSIVE
+
+
+def test_a_fresh_candidate_does_not_hide_an_old_model(home: Path) -> None:
+    metrics = page(*PUSHED, 'rollout_weight_ratio{service_version="one"} 1')
+    for version, bento, age in (("1", "b:one", 90 * DAY), ("2", "b:two", DAY)):
+        told = f'model_info{{model="m",version="{version}",bento="{bento}",run_id="r",git_commit="c"}} 1\n'
+        metrics.read(f"{told}model_trained_until_timestamp_seconds {NOW - age}\n", bento, NOW)
+    found = {check.name: check for check in checked(metrics, None).checks}
+    assert found["model"].outcome is Outcome.FAIL
+    assert found["model"].numbers["value"] == 90 * DAY
 
 
 def test_a_stage_that_hangs_and_a_monitor_that_stands_still_fail(home: Path) -> None:
