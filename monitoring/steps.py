@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 import yaml
 
@@ -20,7 +22,7 @@ from data import ending, store
 from data.durations import seconds
 from data.params import Params
 from data.verdict import Verdict
-from deploy import journals, notify
+from deploy import journals, notify, processes
 from deploy.place import Place
 from monitoring.faults import StopError
 from monitoring.ledger import Retraining
@@ -153,7 +155,7 @@ class Commands:
     def _run(self, *command: str) -> tuple[int, str]:
         """Run a command; what one of an earlier loop that was killed left running is ended first."""
         mark = str(self.place.folder)
-        ending.end(ending.marked(MARK, mark))
+        _end_left(mark)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log, tempfile.TemporaryFile() as output:
             log.write(f"$ {' '.join(command)}\n".encode())
@@ -173,7 +175,7 @@ class Commands:
                 try:
                     code = process.wait(seconds(self.params.monitoring.loop.at_most))
                 except subprocess.TimeoutExpired as err:
-                    ending.end(ending.marked(MARK, mark))
+                    _end_left(mark)
                     raise StopError(
                         f"`{' '.join(command)}` took longer than {self.params.monitoring.loop.at_most}"
                     ) from err
@@ -184,6 +186,16 @@ class Commands:
             told = output.read().decode(errors="replace")
             log.write(told.encode())
         return code, told if not code else told + _tail(self.log)
+
+
+def _end_left(mark: str) -> None:
+    """End commands of a loop; what a rollout among them started for the deployment goes on."""
+    left = []
+    for one in ending.marked(MARK, mark):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if processes.MARK not in one.environ():
+                left.append(one)
+    ending.end(left)
 
 
 def _about(retraining: Retraining) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""Commands of the loop: what is left of a loop that was killed is ended, and the deployment is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from deploy import processes
+from deploy.place import Place
+from monitoring.faults import StopError
+from monitoring.ledger import Retraining
+from monitoring.steps import MARK, Commands
+from tests.data import project
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    monkeypatch.chdir(tmp_path)
+    return made(tmp_path)
+
+
+def made(folder: Path, **loop: object) -> Commands:
+    changes = {"promote.champion": "rollout"} | {f"monitoring.loop.{name}": value for name, value in loop.items()}
+    params = project.changed(changes)
+    return Commands(params, folder / "params.yaml", Place(folder / "deployment"), folder / "loop.log", lambda _: None)
+
+
+@pytest.fixture
+def left(commands: Commands) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """What a killed loop leaves: a command, and what that command started for the deployment."""
+    own = os.environ | {MARK: str(commands.place.folder)}
+    started = {
+        name: subprocess.Popen(["sleep", "60"], env=environment)
+        for name, environment in {
+            "command": own,
+            "kept": own | {processes.MARK: f"{commands.place.folder}:keeper"},
+            "another's": os.environ | {MARK: "/elsewhere"},
+        }.items()
+    }
+    yield started
+    for process in started.values():
+        process.kill()
+        process.wait()
+
+
+def test_what_a_killed_loop_left_is_ended_and_the_deployment_goes_on(
+    commands: Commands, left: dict[str, subprocess.Popen[bytes]]
+) -> None:
+    assert commands._run("true") == (0, "")
+    assert left["command"].wait(5) != 0
+    assert left["kept"].poll() is None
+    assert left["another's"].poll() is None
+
+
+def test_a_command_that_fails_stops_it_with_its_last_words(commands: Commands) -> None:
+    failing = made(commands.log.parent, fetch=[sys.executable, "-c", "import sys; sys.exit('no such bucket')"])
+    with pytest.raises(StopError, match=r"ended with 1: .*no such bucket"):
+        failing.fetch()
+    assert "no such bucket" in failing.log.read_text()
+
+
+def test_a_command_that_takes_too_long_is_ended(commands: Commands) -> None:
+    slow = made(commands.log.parent, fetch=["sleep", "60"], at_most="1s")
+    with pytest.raises(StopError, match="took longer than 1s"):
+        slow.fetch()
+
+
+def test_without_a_command_nothing_is_fetched(commands: Commands) -> None:
+    commands.fetch()
+    assert not commands.log.exists()
+
+
+def test_a_gate_that_did_not_pass_stops_it(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = '{"version": "3", "verdict": {"outcome": "fail", "checks": [{"name": "a", "outcome": "fail", "text": "worse"}]}}'
+    Path("out").mkdir()
+    Path("out/promote.json").write_text(told)
+    monkeypatch.setattr("monitoring.steps._beside", lambda _: "true")
+    with pytest.raises(StopError, match="version 3 did not pass the gate: FAIL: worse"):
+        commands.train()
+
+
+PROPOSAL = Retraining(4, 1.0, None, "quality: worse", "approve", {"bento": "b:1"}, "running", "", "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ('{"approved": true}', True),
+        ('{"approved": false}', False),
+        ('{"approved": null}', None),
+        ('{"approved": "yes"}', None),
+        ("[]", None),
+        ("no JSON", None),
+    ],
+)
+def test_a_webhook_is_asked_with_the_proposal(
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    said: bool | None,  # noqa: FBT001
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        monkeypatch.setenv("MONITORING_APPROVAL_URL", f"http://127.0.0.1:{server.server_address[1]}/")
+        assert commands.approved(PROPOSAL) is said
+    assert asked == [
+        {"retraining": 4, "reason": "quality: worse", "state": "running", "why": "", "bento": "b:1"},
+    ]
+
+
+def test_a_webhook_that_is_away_decides_nothing(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONITORING_APPROVAL_URL", "http://127.0.0.1:9/secret")
+    assert commands.approved(PROPOSAL) is None
+
+
+def test_a_webhook_that_nobody_set_cannot_approve(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MONITORING_APPROVAL_URL", raising=False)
+    with pytest.raises(StopError, match="MONITORING_APPROVAL_URL is not set"):
+        commands.approved(PROPOSAL)
