@@ -21,15 +21,16 @@ from tests.service.record.test_faults import small_disk
 pytestmark = pytest.mark.services
 
 NEW = "bentocast:same"
-#: With a clock that somebody sets an hour forward and back, again and again.
+#: With a clock that somebody sets an hour back and forward, again and again; it begins an hour back, since answers from
+#: before a rollout's beginning do not count, and nothing else would be seen than that.
 DRIVE = """
-import pathlib, sys, time
+import itertools, pathlib, sys, time
 from data import configuration
 from deploy.__main__ import _driver
 
 config = configuration.load(pathlib.Path(sys.argv[1]))
-driver, began = _driver(config), time.monotonic()
-driver.now = lambda: time.time() + (3600, -3600)[int(time.monotonic() - began) % 2]
+driver, jumps = _driver(config), itertools.cycle((-3600, 3600))
+driver.now = lambda: time.time() + next(jumps)
 print(driver.begin("canary", sys.argv[2], config.deploy.canary))
 """
 
