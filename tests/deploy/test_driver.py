@@ -83,7 +83,7 @@ def driver(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("DEPLOY_MLFLOW", "false")
     place = Place(tmp_path / "place")
     for name in ("old", "new"):
-        (place.versions / name).mkdir(parents=True)
+        (place.versions / name / "bentos" / "b" / name).mkdir(parents=True)
     place.environment.write_text('{"BENTOCAST_RECORD": "false"}')
     journal = Journal(f"sqlite:///{place.journal}")
     journal.put_state(Traffic(1, "old", {"old": WHOLE}).written())
