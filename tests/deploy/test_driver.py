@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from data.deployment import Deploy, Plan, Step
-from deploy import keeper
+from deploy import keeper, status
 from deploy.faults import BusyError, InstanceError, RolloutError
 from deploy.fleet import LOCK, Fleet, Traffic
 from deploy.instances import Instance
@@ -171,6 +171,7 @@ def test_scaling_after_a_retreat_brings_nobody_to_the_candidate(driver: Driver) 
     paused(driver, HALF)
     driver.fleet.router.retreat()
     assert serving(driver) == {"old": WHOLE}
+    assert "  old: 100.0% of requests (stable)\n" in status.text(driver.fleet)
     driver.scale(3)
     assert isinstance(driver.fleet.router, Remembering)
     assert all(weights == {"old": WHOLE} for weights in driver.fleet.router.weights)
@@ -211,6 +212,7 @@ def test_copies_of_all_requests_get_as_many_instances_as_the_requests(driver: Dr
 def test_those_who_send_a_header_stay_where_they_are_when_it_is_resumed(driver: Driver, said: list[str]) -> None:
     header = {"steps": [{"header": {"name": "x-group", "value": "b"}}], "end": "stay"}
     assert driver.begin("ab", NEW, Plan.model_validate(header)) == "paused"
+    assert "  new: 0.0% of requests, those with x-group: b\n" in status.text(driver.fleet)
     driver.fleet.router.retreat()
     said.clear()
     assert driver.resume() == "paused"
