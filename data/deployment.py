@@ -132,6 +132,15 @@ class Plan(Section):
     #: What is to differ from deploy.judgement in rollouts that go by this plan.
     judgement: Judgement | None = None
 
+    @model_validator(mode="after")
+    def _is_judged(self) -> Self:
+        if self.end != "stay" and all(step.header for step in self.steps):
+            raise ValueError(
+                f"got end {self.end} with steps that go by a header alone, wanted one with mirror or weight before it, or end "
+                "stay: whom a header chooses, chance does not, and nothing is judged"
+            )
+        return self
+
 
 CANARY = Plan(
     steps=(

@@ -81,12 +81,7 @@ def up(config: Params, asked: argparse.Namespace) -> int:
 
 def down(config: Params, _: argparse.Namespace) -> int:
     """End the router, all instances and the keeper; requests under way are answered first."""
-    from deploy import autoscale
-
-    driver = _driver(config)
-    driver.end_with_the_deployment()
-    autoscale.stop(driver.fleet)
-    driver.fleet.down()
+    _driver(config).down()
     return 0
 
 
@@ -146,7 +141,6 @@ def scale(config: Params, asked: argparse.Namespace) -> int:
         driver.fleet.traffic()
         autoscale.start(driver.fleet)
     else:
-        autoscale.stop(driver.fleet)
         driver.scale(asked.many)
     return 0
 

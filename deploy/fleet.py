@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from deploy import instances, keeper, settings, versions
 from deploy.faults import RolloutError, RouterError
 from deploy.instances import Instance
 from deploy.journal import ROUTER, Journal
-from deploy.place import Place
+from deploy.place import LOOK_SECONDS, SCALING, Place
 from deploy.router import envoy
 from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
@@ -28,6 +29,8 @@ from deploy.versions import Version
 LOCK = "rollout"
 #: How long requests under way get before their instance is asked to end.
 DRAIN_SECONDS = 30.0
+#: The autoscaler gets so long to end what it began.
+SCALE_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,22 @@ class Fleet:
         """Where instances record what they forecast, or None if they do not."""
         return settings.record_url(json.loads(self.place.environment.read_text(encoding="utf-8")))
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else changes the fleet, and the keeper is there to start and end what is asked for.
+
+        Raises:
+            BusyError: a command drives a rollout, or brings the deployment up or down.
+        """
+        # It waits for the autoscaler, not for a rollout.
+        patience = SCALE_SECONDS if self.place.is_held(SCALING) else LOOK_SECONDS
+        with self.place.held(LOCK, "another command drives a rollout: see `python -m deploy status`", patience):
+            if self.journal.state():
+                keeper.ensure(self.place)
+            yield
+
     def traffic(self) -> Traffic:
-        """Where requests go.
+        """Where requests go; after a retreat, that is not what the journal has.
 
         Raises:
             RolloutError: nothing is up.
@@ -116,7 +133,8 @@ class Fleet:
         state = self.journal.state()
         if not state:
             raise RolloutError("nothing is up: bring a Bento up with `python -m deploy up <bento>`")
-        return Traffic.read(state)
+        found = Traffic.read(state)
+        return found.back if self.router.has_retreated() else found
 
     def up(self, tag: str) -> None:
         """Serve a Bento behind the router; does what is left to do if it was begun before.
@@ -124,14 +142,20 @@ class Fleet:
         Raises:
             RolloutError: another Bento serves, or this one does not get ready.
             InstanceError: instances cannot start here.
+            BusyError: another command changes the fleet; the keeper is there again all the same.
         """
         instances.check_localhost()
         version = versions.take(self.place, tag)
-        state = self.journal.state()
+        if self.journal.state():
+            keeper.ensure(self.place)
+        with self.alone():
+            self._begin(version, self.journal.state())
+
+    def _begin(self, version: Version, state: dict[str, Any]) -> None:
         if state and state["stable"] != version.name:
             raise RolloutError(
-                f"{state['stable']} serves here already: bring {tag} out with `python -m deploy canary {tag}`, or end the "
-                "deployment with `python -m deploy down`"
+                f"{state['stable']} serves here already: bring {version.tag} out with `python -m deploy canary "
+                f"{version.tag}`, or end the deployment with `python -m deploy down`"
             )
         self._check_ports()
         self._write_environment()
@@ -174,18 +198,20 @@ class Fleet:
         self.journal.put_state({})
 
     def bring(self, version: Version, many: int) -> list[Instance]:
-        """Have so many instances of a version, or more; all are ready.
+        """Have so many instances of a version, or more; all are ready. Those that were given up are replaced.
 
         Raises:
             InstanceError: one does not get ready; those that came are taken away again.
         """
-        there = self.of(version.name)
+        known = self.of(version.name)
+        there = [one for one in known if not one.fault]
         new = instances.add(self.place, self.journal, version, max(0, many - len(there)))
         try:
             instances.wait_until_ready(self.place, self.journal, [*there, *new], self.say)
         except BaseException:
             self._drop(new)
             raise
+        self._drop([one for one in known if one.fault])  # others are there for them by now
         return [*there, *new]
 
     def instances(self) -> list[Instance]:

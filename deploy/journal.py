@@ -323,6 +323,10 @@ class Journal:
             found = connection.execute(select(ROLLOUTS.c.progress).where(ROLLOUTS.c.id == number)).scalar()
         return dict(found) if found else None
 
+    def keep(self, number: int, progress: dict[str, Any]) -> None:
+        """Write down what a rollout has seen."""
+        self._rollout(number, progress=progress)
+
     def step(self, number: int, progress: dict[str, Any], about: dict[str, Any], now: float) -> None:
         """A step is about to be taken."""
         self._with_progress(number, progress, "step", about, now)

@@ -196,7 +196,16 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
 
 
 def _too_coarse(timed: Sequence[Phase], edges: Sequence[float], steps: int) -> str:
-    """What to do about edges that are so far apart that not even a canary like the stable version can pass."""
+    """What to do about edges that are so far apart that not even a canary like the stable version can pass.
+
+    Raises:
+        ValueError: no edge is above one of them, so nothing tells what is slower.
+    """
+    for one in timed:
+        if edges and max(edges) >= max(one.over):
+            raise ValueError(
+                f"got {max(one.over):g} s as the last edge, wanted one above it: nothing tells what is slower"
+            )
     ratios = [
         min(other for other in one.over if other > edge) / edge
         for one in timed

@@ -100,18 +100,28 @@ class Keeper:
     leaving: dict[str, float] = field(default_factory=dict)
 
     def look(self) -> int:
-        """Look after each process once; how many are known."""
+        """Look after each process once; how many are known.
+
+        Raises:
+            OSError: no file can be written; what needs none was done.
+        """
         for pid, child in list(self.children.items()):
             if child.poll() is not None:
                 del self.children[pid]
         known = self.journal.processes()
-        discovery.write(self.place.targets, known)
+        fault: OSError | None = None
+        try:
+            discovery.write(self.place.targets, known)
+        except OSError as err:  # a full disk is no reason to leave the service to itself
+            fault = err
         for process in known:
             running = processes.alive(process.pid, process.made)
             if process.wanted and not running and not process.fault:
                 self._start(process)
             elif not process.wanted:
                 self._end(process, running)
+        if fault:
+            raise fault
         return len(known)
 
     def _start(self, process: Process) -> None:

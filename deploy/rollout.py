@@ -18,15 +18,15 @@ from data.deployment import Plan, Step
 from data.errors import BentocastError
 from data.rollout import Judgement
 from data.verdict import Outcome, Verdict
-from deploy import keeper, live, versions
+from deploy import autoscale, live, versions
 from deploy.answers import Answers
-from deploy.faults import RolloutError
+from deploy.faults import InstanceError, RolloutError, RouterError
 from deploy.fleet import LOCK, Fleet
 from deploy.journal import Rollout
-from deploy.place import LOOK_SECONDS, SCALING
 from deploy.progress import Progress
 from deploy.router.counters import Counters
 from deploy.router.routing import WHOLE, Choice, Mirror
+from deploy.versions import Version
 
 #: So often the counters are read, and a verdict asked for.
 COUNT_SECONDS = 0.5
@@ -34,8 +34,6 @@ COUNT_SECONDS = 0.5
 SETTLE_SECONDS = 1.0
 #: A candidate that was just started is slow at first: its first requests do not count.
 WARM_UP_SECONDS = 3.0
-#: The autoscaler gets so long to end what it began.
-SCALE_SECONDS = 180.0
 #: So often a person is told that nothing is new.
 TELL_SECONDS = 5.0
 
@@ -79,7 +77,7 @@ class Driver:
             BusyError: another rollout is under way.
             RolloutError: it cannot begin; nothing was changed.
         """
-        with self._alone():
+        with self.fleet.alone():
             number = self._write(strategy, tag, plan)
             self._retire_kept(tag)
             return self._drive(number)
@@ -94,7 +92,7 @@ class Driver:
             BusyError: a rollout is under way: abort it, which leads back too.
             RolloutError: there is no such version.
         """
-        with self._alone():
+        with self.fleet.alone():
             number = self._write(BACK, tag or self._before(), None)
             return self._close(self._found(number), PROMOTED, "asked to go back")
 
@@ -105,7 +103,7 @@ class Driver:
             RolloutError: there is none.
             BusyError: another command drives it.
         """
-        with self._alone():
+        with self.fleet.alone():
             rollout = self._under_way()
             self.fleet.journal.wish(rollout.id, "")
             return self._drive(rollout.id)
@@ -120,8 +118,10 @@ class Driver:
         self.fleet.journal.wish(rollout.id, wish)
         if self.fleet.place.is_held(LOCK):
             return f"asked the command that drives rollout {rollout.id} to {wish}"
-        with self._alone():
-            if self.fleet.journal.last(rollout.id, "ending"):
+        with self.fleet.alone():
+            rollout = self._under_way()
+            ending = self.fleet.journal.last(rollout.id, "ending")
+            if ending and not (wish == "abort" and ending.about["state"] == PROMOTED):
                 return self._drive(rollout.id)
             self.fleet.journal.wish(rollout.id, "")
             if wish == "pause":
@@ -130,25 +130,35 @@ class Driver:
             return self._close(rollout, WISHES[wish], f"asked to {wish}")
 
     def scale(self, many: int) -> None:
-        """Have so many instances of the version that serves.
+        """Have so many instances of the version that serves, whatever they have to do.
 
         Raises:
             BusyError: a command drives a rollout.
         """
-        with self._alone():
+        with self.fleet.alone():
+            autoscale.stop(self.fleet)
+            rollout = self.fleet.journal.under_way()
+            if rollout:
+                self._settle(rollout.id)
             stable = self.fleet.traffic().stable
             self.fleet.scale(self.fleet.version(stable), many)
+            if rollout:  # which ends with as many
+                progress = self._progress(rollout.id)
+                progress.instances = many
+                self.fleet.journal.keep(rollout.id, progress.written())
 
-    def end_with_the_deployment(self) -> None:
-        """End the rollout that is under way, since all of it is brought down.
+    def down(self) -> None:
+        """Bring the deployment down, and with it the rollout that is under way.
 
         Raises:
             BusyError: a command drives it.
         """
-        with self._alone():
+        with self.fleet.alone():
             rollout = self.fleet.journal.under_way()
             if rollout:
                 self.fleet.journal.end(rollout.id, ENDED, "the deployment was brought down", self.now())
+            autoscale.stop(self.fleet)
+            self.fleet.down()
 
     def _write(self, strategy: str, tag: str, plan: Plan | None) -> int:
         """Check that it can begin, and write it down."""
@@ -178,17 +188,6 @@ class Driver:
         for version in {one.version for one in self.fleet.instances()} - {traffic.stable, versions.name(tag)}:
             self.fleet.retire(version)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else drives a rollout, and the keeper is there to start and end what is asked for."""
-        place = self.fleet.place
-        # It waits for the autoscaler, not for a rollout.
-        patience = SCALE_SECONDS if place.is_held(SCALING) else LOOK_SECONDS
-        with place.held(LOCK, "another command drives a rollout: see `python -m deploy status`", patience):
-            if self.fleet.journal.state():
-                keeper.ensure(place)
-            yield
-
     def _under_way(self) -> Rollout:
         rollout = self.fleet.journal.under_way()
         if rollout is None:
@@ -215,9 +214,7 @@ class Driver:
 
     def _driven(self, number: int) -> str:
         journal = self.fleet.journal
-        if self.fleet.router.has_retreated():
-            self._hold(number, self._progress(number))
-            self.fleet.back()
+        self._settle(number)
         ending = journal.last(number, "ending")
         rollout = self._found(number)
         if ending:
@@ -240,8 +237,17 @@ class Driver:
             journal.set_state(number, PAUSED, reason)
             self.fleet.say(GONE_BACK if self._progress(number).held else GO_ON)
             self._over(number)
-            return PAUSED
+            state = WISHES.get(wish := self._found(number).wish, PAUSED)  # asked for while people were told
+            if state == PAUSED:
+                return PAUSED
+            reason = f"asked to {wish}"
         return self._close(rollout, state, reason)
+
+    def _settle(self, number: int) -> None:
+        """Write down that users were brought back without the journal, if they were."""
+        if self.fleet.router.has_retreated():
+            self._hold(number, self._progress(number))
+            self.fleet.back()
 
     def _steps(self, rollout: Rollout) -> tuple[str, str]:
         """Take the steps that are left: the state to end in, and why."""
@@ -266,6 +272,7 @@ class Driver:
         step = plan.steps[progress.step]
         self._enter(rollout, plan, progress)
         if plan.end == "stay" and progress.step == len(plan.steps) - 1:
+            self.fleet.journal.keep(rollout.id, progress.written())
             return PAUSED, f"{step} as long as you like"
         last = self.clock()
         while True:
@@ -343,7 +350,8 @@ class Driver:
             progress.choose_edges(sum((one[progress.stable] for one in before), Counters()), self._judgement(plan))
             if not progress.has_begun:
                 fleet.journal.step(rollout.id, progress.written(), step.model_dump(mode="json"), self.now())
-        many = max(1, math.ceil((step.weight or 0) * progress.instances))
+        # As many as their share of requests takes, so that each of both versions has as much to do.
+        many = max(1, math.ceil((step.weight or step.mirror or 0) * progress.instances))
         fleet.bring(versions.take(fleet.place, rollout.candidate), many)
         stable, candidate = progress.stable, progress.candidate
         parts = round((step.weight or 0) * WHOLE)
@@ -396,7 +404,11 @@ class Driver:
         return self._end(rollout, state, reason)
 
     def _end(self, rollout: Rollout, state: str, reason: str) -> str:
-        """Bring users to where they are to stay, then end the other version; may be done twice."""
+        """Bring users to where they are to stay, then end the other version; may be done twice.
+
+        A candidate that cannot be brought to all users is taken back. A version before that does not get all of its
+        instances back serves with those that it has.
+        """
         fleet, progress = self.fleet, self._progress(rollout.id)
         assert rollout.stable is not None, "there is a version before it"
         keep = bool(rollout.plan) and Plan.model_validate(rollout.plan).keep
@@ -404,15 +416,30 @@ class Driver:
         if state == PROMOTED:
             stays, goes = goes, stays
         version = versions.take(fleet.place, stays)
-        if state != PROMOTED:  # back at once, then whole again
+        serves = any(not one.fault for one in fleet.of(version.name))
+        if state != PROMOTED and serves:  # back at once, then whole again
             fleet.move(version.name, stable=version.name, weights={version.name: WHOLE}, mirror=None, choices=())
-        fleet.bring(version, progress.instances)
-        fleet.move(stable=version.name, weights={version.name: WHOLE}, mirror=None, choices=())
+        try:
+            self._bring(version, progress.instances, needed=state == PROMOTED or not serves)
+            fleet.move(stable=version.name, weights={version.name: WHOLE}, mirror=None, choices=())
+        except (InstanceError, RouterError) as err:
+            if state != PROMOTED:
+                raise
+            return self._close(rollout, ROLLED_BACK, err.message)
         if not (keep and state == PROMOTED):
             fleet.retire(versions.name(goes))
         fleet.journal.end(rollout.id, state, reason, self.now())
         self._over(rollout.id)
         return state
+
+    def _bring(self, version: Version, many: int, *, needed: bool) -> None:
+        """So many instances; if they are not needed, fewer are told of."""
+        try:
+            self.fleet.bring(version, many)
+        except InstanceError as err:
+            if needed:
+                raise
+            self.fleet.say(f"{version.name} has fewer instances than before: {err.message}")
 
     def _over(self, number: int) -> None:
         """Tell people: here, in a report, by the webhook, and in MLflow. None of it may undo what was done."""

@@ -27,9 +27,9 @@ def text(fleet: Fleet) -> str:
         mirrored = (
             f", copies of {traffic.mirror.share:.0%}" if traffic.mirror and traffic.mirror.version == version else ""
         )
-        lines.append(
-            f"  {version}: {share:.1%} of requests{mirrored}" + (" (stable)" if version == traffic.stable else "")
-        )
+        chosen = "".join(f", those with {one.header}: {one.value}" for one in traffic.choices if one.version == version)
+        stable = " (stable)" if version == traffic.stable else ""
+        lines.append(f"  {version}: {share:.1%} of requests{mirrored}{chosen}{stable}")
         lines += [
             f"    {one.name} on {one.endpoint.http} and {one.endpoint.grpc}: {_how(one)}"
             for one in known

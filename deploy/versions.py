@@ -31,6 +31,17 @@ class Version:
     tag: str
     store: Path
 
+    @property
+    def kept(self) -> Path:
+        """Where the Bento is in its store."""
+        name, _, version = self.tag.partition(":")
+        return Path("bentos", name, version)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the store holds it: another Bento may have the same name here (1.0 and 1-0)."""
+        return (self.store / self.kept).is_dir()
+
 
 def take(place: Place, tag: str) -> Version:
     """Copy a Bento and its models from BentoML's store, unless that was done before.
@@ -40,7 +51,7 @@ def take(place: Place, tag: str) -> Version:
         tag: `name:version`, or `name` for the newest.
 
     Raises:
-        RegistryError: neither the store nor the deployment holds such a Bento, or it lacks a model.
+        RegistryError: neither the store nor the deployment holds such a Bento, it lacks a model, or another Bento has its name.
     """
     import bentoml
 
@@ -55,9 +66,14 @@ def take(place: Place, tag: str) -> Version:
             f"BentoML's store holds no whole Bento {tag!r} ({str(err).strip()}): see them with `bentoml list`"
         ) from err
     found = _version(place, str(bento.tag))
-    if not found.store.is_dir():
+    if not found.is_kept:
+        if found.store.is_dir():
+            raise RegistryError(
+                f"Bento {found.tag!r}: another one is kept here as {found.name} already (in {found.store}): build it with "
+                "another version"
+            )
         with replacing(found.store) as store:
-            shutil.copytree(bento.path, store / "bentos" / bento.tag.name / str(bento.tag.version))
+            shutil.copytree(bento.path, store / found.kept)
             for model in models:
                 shutil.copytree(model.path, store / "models" / model.tag.name / str(model.tag.version))
     return found
@@ -68,7 +84,7 @@ def find(place: Place, tag: str) -> Version | None:
     if tag.count(":") != 1:
         return None
     found = _version(place, tag)
-    return found if found.store.is_dir() else None
+    return found if found.is_kept else None
 
 
 def name(tag: str) -> str:

@@ -154,14 +154,14 @@ class Router:
             Whether some were away.
 
         Raises:
-            RouterError: an Envoy does not take it over.
+            RouterError: an Envoy does not take it over, or is not there; it goes by it when it is.
         """
         back = self._files.back
         if not back.exists():
             return False
-        revision, refused = self._revision(back), self._refused("routes")
+        revision = self._revision(back)
         back.rename(self._files.routes)
-        self._confirm("routes", revision, refused)
+        self._confirm("routes", revision, self._refused("routes"))
         return True
 
     def has_retreated(self) -> bool:

@@ -26,6 +26,8 @@ LONGEST_SECONDS = 7 * 86_400
 Tag = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}:[a-z0-9][a-z0-9._-]{0,62}$")]
 Label = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,62}$")]
 Count = Annotated[int, Field(ge=0, le=10**12)]
+#: Labels by which a version's counters are found: another value of them would be another version's.
+TAKEN = {"__name__", "service_name", "service_version", "endpoint", "http_response_code", "le"}
 #: A metric of Prometheus, with labels or without: no other expression of it.
 Metric = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]{0,127}(\{[^{}]{0,512}\})?$")]
 Edge = Annotated[float, Field(gt=0, le=3_600)]
@@ -105,6 +107,9 @@ class Asked(Section):
             raise ValueError("wanted stable and candidate, the tags of both Bentos: their counts are in Prometheus")
         if not self.is_counted and self.edges:
             raise ValueError("got edges with phases that have times, whose edges are chosen from what came before")
+        taken = sorted(TAKEN & self.labels.keys())
+        if taken:
+            raise ValueError(f"got {taken[0]} among labels, wanted others: it is how a version's counters are found")
         return self
 
     def at(self, now: float) -> list[tuple[float, float, float]]:

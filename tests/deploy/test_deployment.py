@@ -29,6 +29,7 @@ from tests.loadtests.store import ROOT
         ({"steps": [{"mirror": 1, "weight": 0.1}]}, "got mirror and weight of mirror, weight and header, wanted one"),
         ({"steps": [{"weight": 0.1, "requests": 0}]}, "greater than or equal to 1"),
         ({"steps": [{"weight": 0.1, "at_most": "soon"}]}, "got 'soon', wanted a positive number and one of"),
+        ({"steps": [{"header": {"name": "x", "value": "y"}}]}, "got end promote with steps that go by a header alone"),
         ({"steps": [{"weight": 0.1}], "undecided": "promote"}, "'pause' or 'rollback'"),
         ({"steps": [{"weight": 0.1}], "wieght": 0.1}, "deploy.canary.wieght: unknown key"),
         ({"steps": [{"wieght": 0.1}]}, "deploy.canary.steps.0.wieght: unknown key, did you mean 'weight'?"),

@@ -84,6 +84,13 @@ def test_impossible_counts_are_refused() -> None:
         verdict(phase(100, 0.1), answers=Pairs(math.nan, 0))  # type: ignore[arg-type]
 
 
+def test_an_edge_needs_one_above_it_also_where_nothing_slower_is_tolerated() -> None:
+    alone = Phase(0.5, Split(1_000, 1_000), Split(0, 0), {0.1: Split(100, 100)})
+    same = Judgement.model_validate({"slowness": {"tolerated": 1.0}})
+    with pytest.raises(ValueError, match=r"got 0.1 s as the last edge, wanted one above it"):
+        judge([alone], (0.1,), same)
+
+
 def test_edges_need_room_for_a_slower_canary() -> None:
     last = max(phase(100, 0.1).over)
     with pytest.raises(ValueError, match=r"got 0.452593 s as the last edge, wanted 1 steps of 1.1 above 0.452593 s"):

@@ -170,3 +170,11 @@ def test_a_clock_that_is_set_leaves_what_runs_alone(
 )
 def test_the_limit_of_starts(starts: list[float], *, wanted: bool) -> None:
     assert keeper.may_start(starts, 100.0) is wanted
+
+
+def test_what_cannot_tell_prometheus_keeps_all_the_same(kept: Keeper) -> None:
+    kept.journal.want("one", about(kept))
+    kept.place.targets.mkdir()
+    with pytest.raises(OSError, match=r"targets\.json"):
+        kept.look()
+    assert psutil.pid_exists(pid(kept))

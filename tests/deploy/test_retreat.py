@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
+from deploy.faults import RouterError
+from deploy.router import admin
 from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Mirror, Routing
-from tests.deploy.fleet import fill
+from tests.deploy.fleet import fill, wait_for
 from tests.deploy.upstreams import Routed, routed, upstream
 from tests.service.live import free_ports
 from tests.service.record.test_faults import small_disk
@@ -58,6 +61,21 @@ def test_whoever_brings_users_back_as_well_ends_the_retreat(tmp_path: Path) -> N
             assert versions(to) == {"old"}
             to.router.apply(half, 4, back=stable)
             assert versions(to) == {"old", "new"}
+
+
+def test_users_come_back_also_with_an_envoy_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin, "PATIENCE_SECONDS", 0.2)
+    with upstream("old") as old, upstream("new") as new:
+        both = {"old": (old,), "new": (new,)}
+        stable = Routing(both, {"old": WHOLE})
+        with routed(tmp_path, stable) as to:
+            to.router.apply(Routing(both, {"new": WHOLE}), 2, back=stable)
+            there = to.router.settings
+            two = Router(tmp_path, replace(there, admin_ports=(free_ports(), *there.admin_ports)))
+            with pytest.raises(RouterError, match="does not answer"):
+                two.retreat()
+            assert two.has_retreated()
+            wait_for(lambda: versions(to) == {"old"}, "users do not come back")
 
 
 def test_what_is_given_up_is_not_drained(tmp_path: Path) -> None:

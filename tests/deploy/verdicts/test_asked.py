@@ -82,6 +82,7 @@ def phase(**changes: Any) -> dict[str, Any]:
         ({"stable": 'b:a"} or vector(1)'}, "stable: got "),
         ({"labels": {'a"': "b"}}, "string should match pattern"),
         ({"labels": {f"l{number}": "" for number in range(11)}}, "dictionary should have at most 10 items"),
+        ({"labels": {"service_version": "new"}}, "got service_version among labels, wanted others"),
         ({"edges": [0.01]}, "got edges with phases that have times"),
         ({"judgement": {"alpha": 1}}, "judgement.alpha: got 1, input should be less than or equal to 0.2"),
     ],

@@ -1,0 +1,243 @@
+"""How a rollout ends and is held when something does not come up; a real journal, a router that only remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.deployment import Deploy, Plan, Step
+from deploy import keeper, status
+from deploy.faults import BusyError, InstanceError, RolloutError
+from deploy.fleet import LOCK, Fleet, Traffic
+from deploy.instances import Instance
+from deploy.journal import INSTANCE, Journal
+from deploy.place import Place
+from deploy.progress import Progress
+from deploy.rollout import Driver
+from deploy.router.routing import WHOLE, Routing
+from deploy.versions import Version
+from tests.deploy.upstreams import upstream
+from tests.training.tiny import BENTOML
+
+pytestmark = [pytest.mark.filterwarnings(one) for one in BENTOML]
+
+OLD, NEW = "b:old", "b:new"
+HALF = {"old": WHOLE // 2, "new": WHOLE // 2}
+
+
+class Remembering:
+    """A router that takes everything over at once."""
+
+    def __init__(self) -> None:
+        self.weights: list[dict[str, int]] = []
+        self.retreated = False
+
+    def apply(self, routing: Routing, *_: object) -> None:
+        self.weights.append(dict(routing.weights))
+        self.retreated = False
+
+    def has_retreated(self) -> bool:
+        return self.retreated
+
+    def retreat(self) -> bool:
+        self.retreated = True
+        return True
+
+    def wait_until_forgotten(self, *_: object) -> None: ...
+
+    def counted(self, *_: object, **__: object) -> dict[int, dict[str, Any]]:
+        return {}
+
+
+class Small(Fleet):
+    """Instances are there as soon as they are asked for, but for those of versions that do not start."""
+
+    broken: frozenset[str] = frozenset()
+
+    def bring(self, version: Version, many: int) -> list[Instance]:
+        there = self.of(version.name)
+        if len(there) < many and version.name in self.broken:
+            raise InstanceError(f"{version.name} does not start")
+        for number in range(len(there), many):
+            add(self.journal, version.name, number)
+        return self.of(version.name)
+
+
+def add(journal: Journal, version: str, number: int) -> None:
+    ports = [21_000 + 2 * number + 100 * (version == "new"), 21_001 + 2 * number + 100 * (version == "new")]
+    journal.want(f"{version}-{number}", {"kind": INSTANCE, "version": version, "tag": f"b:{version}", "ports": ports})
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def driver(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
+    """Two instances of one version serve, and there is a copy of another."""
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    monkeypatch.setenv("DEPLOY_MLFLOW", "false")
+    place = Place(tmp_path / "place")
+    for name in ("old", "new"):
+        (place.versions / name / "bentos" / "b" / name).mkdir(parents=True)
+    place.environment.write_text('{"BENTOCAST_RECORD": "false"}')
+    journal = Journal(f"sqlite:///{place.journal}")
+    journal.put_state(Traffic(1, "old", {"old": WHOLE}).written())
+    for number in range(2):
+        add(journal, "old", number)
+    fleet = Small(place, journal, Deploy(), said.append)
+    fleet.router = Remembering()  # type: ignore[assignment]
+    with place.held(keeper.LOCK, ""):
+        yield Driver(fleet, sleep=lambda _: None)
+    journal.close()
+
+
+def paused(driver: Driver, weights: dict[str, int], *, ending: str | None = None) -> int:
+    """A rollout whose command is gone."""
+    journal = driver.fleet.journal
+    plan = Plan(steps=(Step(weight=0.5),))
+    number = journal.begin("canary", OLD, NEW, plan.model_dump(mode="json"), Progress("old", "new", 2).written(), 1.0)
+    add(journal, "new", 0)
+    journal.put_state(Traffic(2, "old", weights).written())
+    if ending:
+        journal.add(number, "ending", {"state": ending, "reason": "why"}, 2.0)
+    return number
+
+
+def state(driver: Driver, number: int) -> tuple[str, str]:
+    found = driver.fleet.journal.rollout(number)
+    assert found is not None
+    return found.state, found.reason
+
+
+def broken(driver: Driver, *names: str) -> None:
+    assert isinstance(driver.fleet, Small)
+    driver.fleet.broken = frozenset(names)
+
+
+def serving(driver: Driver) -> dict[str, int]:
+    return driver.fleet.traffic().weights
+
+
+def test_a_way_back_to_what_does_not_start_ends_where_it_began(driver: Driver) -> None:
+    broken(driver, "new")
+    assert driver.back(NEW) == "rolled back"
+    assert state(driver, 1) == ("rolled back", "new does not start")
+    assert serving(driver) == {"old": WHOLE}
+    broken(driver)
+    assert driver.back(NEW) == "promoted"
+    assert serving(driver) == {"new": WHOLE}
+
+
+def test_a_candidate_that_cannot_be_brought_to_all_users_is_taken_back(driver: Driver) -> None:
+    number = paused(driver, HALF)
+    broken(driver, "new")
+    driver.ask("promote")
+    assert state(driver, number) == ("rolled back", "new does not start")
+    assert serving(driver) == {"old": WHOLE}
+    assert {one.version for one in driver.fleet.instances()} == {"old"}
+
+
+def test_an_abort_is_one_also_after_a_promotion_was_begun(driver: Driver) -> None:
+    number = paused(driver, HALF, ending="promoted")
+    driver.ask("abort")
+    assert state(driver, number) == ("rolled back", "asked to abort")
+    assert serving(driver) == {"old": WHOLE}
+
+
+def test_a_promotion_that_was_begun_is_ended_by_whoever_goes_on(driver: Driver) -> None:
+    number = paused(driver, HALF, ending="promoted")
+    assert driver.resume() == "promoted"
+    assert state(driver, number) == ("promoted", "why")
+    with pytest.raises(RolloutError, match="no rollout is under way"):
+        driver.ask("abort")
+
+
+def test_a_version_before_that_stays_smaller_does_not_hold_up_the_end(driver: Driver, said: list[str]) -> None:
+    number = paused(driver, HALF)
+    driver.fleet.journal.forget("old-1")
+    broken(driver, "old")
+    driver.ask("abort")
+    assert state(driver, number)[0] == "rolled back"
+    assert "old has fewer instances than before: old does not start" in said
+    assert serving(driver) == {"old": WHOLE}
+
+
+def test_scaling_after_a_retreat_brings_nobody_to_the_candidate(driver: Driver) -> None:
+    paused(driver, HALF)
+    driver.fleet.router.retreat()
+    assert serving(driver) == {"old": WHOLE}
+    assert "  old: 100.0% of requests (stable)\n" in status.text(driver.fleet)
+    driver.scale(3)
+    assert isinstance(driver.fleet.router, Remembering)
+    assert all(weights == {"old": WHOLE} for weights in driver.fleet.router.weights)
+    assert Progress.read(driver.fleet.journal.progress(1) or {}).held
+    driver.ask("promote")
+    assert len(driver.fleet.of("new")) == 3
+
+
+def test_what_is_asked_for_while_people_are_told_of_a_pause_is_done(driver: Driver) -> None:
+    """The command that drives it holds the lock until then, so whoever asks leaves it to that."""
+
+    class Asked(Driver):
+        def _over(self, number: int) -> None:
+            if state(self, number)[0] == "paused":
+                self.fleet.journal.wish(number, "abort")
+
+    header = {"steps": [{"header": {"name": "x-group", "value": "b"}}], "end": "stay"}
+    number = 1
+    assert Asked(driver.fleet, sleep=lambda _: None).begin("ab", NEW, Plan.model_validate(header)) == "rolled back"
+    assert state(driver, number) == ("rolled back", "asked to abort")
+
+
+def test_copies_of_all_requests_get_as_many_instances_as_the_requests(driver: Driver) -> None:
+    plan = Plan(steps=(Step(mirror=1.0, at_most="1s"),), undecided="rollback")
+    many = []
+
+    class Told(Driver):
+        def _over(self, number: int) -> None: ...
+
+        def _look(self, *_: Any) -> Any:
+            many.append(len(self.fleet.of("new")))
+            raise RolloutError("enough")
+
+    Told(driver.fleet, sleep=lambda _: None).begin("canary", NEW, plan)
+    assert many == [2]
+
+
+def test_those_who_send_a_header_stay_where_they_are_when_it_is_resumed(driver: Driver, said: list[str]) -> None:
+    header = {"steps": [{"header": {"name": "x-group", "value": "b"}}], "end": "stay"}
+    assert driver.begin("ab", NEW, Plan.model_validate(header)) == "paused"
+    assert "  new: 0.0% of requests, those with x-group: b\n" in status.text(driver.fleet)
+    driver.fleet.router.retreat()
+    said.clear()
+    assert driver.resume() == "paused"
+    assert any("users stay where they are" in text for text in said)
+    assert driver.fleet.traffic().choices
+
+
+def test_an_instance_that_was_given_up_is_replaced_and_not_waited_for(driver: Driver, tmp_path: Path) -> None:
+    journal = driver.fleet.journal
+    with upstream("old") as there:
+        about = {"kind": INSTANCE, "version": "old", "tag": OLD, "ports": [there.http, there.grpc]}
+        journal.want("old-0", about)
+        journal.given_up("old-1", "ended 5 times within 60 s")
+        version = Version("old", OLD, tmp_path)
+        (left,) = Fleet.bring(driver.fleet, version, 1)
+    assert left.name == "old-0"
+    assert driver.fleet.instances() == [left]
+
+
+def test_nobody_brings_up_what_another_command_changes(driver: Driver) -> None:
+    fleet = driver.fleet
+    before = fleet.journal.processes()
+    with (
+        fleet.place.held(LOCK, ""),
+        pytest.raises(BusyError, match="another command drives a rollout: see `python -m deploy status`"),
+    ):
+        fleet.up(OLD)
+    assert fleet.journal.processes() == before
