@@ -131,7 +131,7 @@ class Loop(Section):
     #: A model that was trained on data up to so long ago is made anew though no test asks for it; null: never.
     schedule: Duration | None = "28d"
     #: From the end of one to the next; twice as long after each that came to nothing.
-    cooldown: Duration = "1d"
+    cooldown: Duration = "7d"
     #: Who has to agree before users get it.
     approval: Literal["none", "command", "webhook"] = "none"
     #: Command that brings new data before `dvc repro`; nothing where DVC sees by itself that the table is new.

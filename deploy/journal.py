@@ -6,9 +6,6 @@ returns, so whoever reads the journal after a kill finds either what was before 
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +13,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
-    Connection,
     Double,
-    Engine,
     Index,
     Integer,
     MetaData,
@@ -28,11 +23,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
+from deploy.database import Database
 from deploy.faults import BusyError, RolloutError
-from service.record.address import Address
-from service.record.engine import open_engine
 
 #: Raised with every change of the tables.
 SCHEMA_VERSION = 1
@@ -178,8 +172,8 @@ class Journal:
     """
 
     def __init__(self, url: str) -> None:
-        self._address = Address.parse(url)
-        self._engine: Engine = open_engine(self._address)
+        self._database = Database(url, "journal", RolloutError)
+        self._at = self._database.transaction
         with self._at() as connection:
             METADATA.create_all(connection)
             found = connection.execute(select(VERSION.c.version)).scalar()
@@ -187,13 +181,13 @@ class Journal:
                 connection.execute(insert(VERSION).values(version=SCHEMA_VERSION))
             elif found != SCHEMA_VERSION:
                 raise RolloutError(
-                    f"journal {self._address.shown}: its tables are of version {found}, wanted {SCHEMA_VERSION}: "
+                    f"{self._database.shown}: its tables are of version {found}, wanted {SCHEMA_VERSION}: "
                     "use the version of this program that wrote it"
                 )
 
     def close(self) -> None:
         """Give the connection back."""
-        self._engine.dispose()
+        self._database.close()
 
     # Where requests go.
 
@@ -374,20 +368,3 @@ class Journal:
             return [
                 Rollout(**{key: value for key, value in row.items() if key not in ("open", "progress")}) for row in rows
             ]
-
-    @contextlib.contextmanager
-    def _at(self) -> Iterator[Connection]:
-        """A transaction.
-
-        Raises:
-            RolloutError: the database cannot be read or written; nothing was changed.
-        """
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise
-        except (SQLAlchemyError, json.JSONDecodeError) as err:
-            raise RolloutError(
-                f"journal {self._address.shown}: {self._address.explain(err)}; nothing was changed"
-            ) from err

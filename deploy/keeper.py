@@ -45,7 +45,7 @@ def ensure(place: Place) -> None:
     processes.start(
         [sys.executable, "-m", "deploy.keeper", str(place.folder)],
         Path(__file__).parents[1],
-        os.environ,
+        _without("MONITORING_"),
         place.logs / "keeper.log",
         f"{place.folder}:keeper",
     )
@@ -177,13 +177,21 @@ class Keeper:
         """Of this process, with the settings that the deployment was brought up with; where the journal is, is no
         instance's business.
         """
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("BENTOCAST_", "DEPLOY_"))}
+        kept = _without("BENTOCAST_", "DEPLOY_", "MONITORING_")
         if kind == AUTOSCALER and journals.URL in os.environ:
             kept[journals.URL] = os.environ[journals.URL]
         with contextlib.suppress(FileNotFoundError):
             settings: dict[str, Any] = json.loads(self.place.environment.read_text())
             kept |= settings
         return kept
+
+
+def _without(*prefixes: str) -> dict[str, str]:
+    """The environment of this process, but for some variables.
+
+    What is kept outlives the loop that may have begun it: with the loop's mark, the loop's next step would end it.
+    """
+    return {key: value for key, value in os.environ.items() if not key.startswith(prefixes)}
 
 
 def run(place: Place) -> None:

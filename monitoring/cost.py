@@ -8,6 +8,7 @@ life of a process, since no single step of it would be found.
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -19,6 +20,7 @@ from data import durations
 from data.errors import BentocastError
 from data.monitoring import Cost
 from data.verdict import Check, Outcome, Verdict
+from deploy.verdicts.prometheus import BUCKET, WORK
 from monitoring.context import Context
 from monitoring.trend import leaking, trend
 from training.tracking import Run
@@ -40,11 +42,13 @@ EARLIER, FEWEST = 5, 3
 CERTAIN = 4.0
 #: The same over versions, of which there are few; seven that rise one after another reach it.
 CERTAIN_VERSIONS = 3.0
-BUCKET, MEMORY = "bentoml_service_request_duration_seconds_bucket", "worker_resident_memory_bytes"
+MEMORY = "worker_resident_memory_bytes"
 #: Share of a process' memory that it has to have grown by: memory that breathes over hours has trends too.
 SEEN = 0.1
 #: Seconds between values that are asked for.
 STEP, MEMORY_STEP = 3_600.0, 300.0
+#: Prometheus gives no more than 11,000 points of a series.
+MOST_POINTS = 10_000
 
 
 def check(context: Context) -> Verdict:
@@ -202,6 +206,8 @@ def _latencies(context: Context, settings: Cost) -> tuple[Named, Named]:
     early: defaultdict[str, defaultdict[float, float]] = defaultdict(lambda: defaultdict(float))
     seen: dict[str, float] = {}
     for labels, points in context.metrics.over(BUCKET, durations.seconds(settings.before), STEP):
+        if not re.fullmatch(WORK, labels.get("endpoint", "")):
+            continue
         version, edge = labels.get("service_version", ""), float(labels.get("le", "nan"))
         for (_, value), (at, following) in pairwise(points):
             part = late if at > context.now - window else early
@@ -209,7 +215,8 @@ def _latencies(context: Context, settings: Cost) -> tuple[Named, Named]:
         seen[version] = max(points[-1][0], seen.get(version, 0.0))
     if not seen:
         return ("now", {}), ("before", {})
-    serving, *others = sorted(seen, key=lambda one: (seen[one], sum(late[one].values())), reverse=True)
+    ours = _serving(context)
+    serving, *others = sorted(seen, key=lambda one: (one == ours, seen[one], sum(late[one].values())), reverse=True)
     if others:
         whole = {edge: late[serving][edge] + early[serving][edge] for edge in {*late[serving], *early[serving]}}
         previous = {
@@ -219,8 +226,16 @@ def _latencies(context: Context, settings: Cost) -> tuple[Named, Named]:
     return (f"the last {settings.window}", late[serving]), ("the time before", early[serving])
 
 
+def _serving(context: Context) -> str | None:
+    """Version of the Bento that users get, which a candidate beside it is not."""
+    served = context.served()
+    return served.bento.rpartition(":")[2] if served else None
+
+
 def _memory(context: Context, settings: Cost) -> list[Check]:
-    found = context.metrics.over(MEMORY, durations.seconds(settings.before), MEMORY_STEP)
+    before_seconds = durations.seconds(settings.before)
+    step = max(MEMORY_STEP, before_seconds / MOST_POINTS)
+    found = context.metrics.over(MEMORY, before_seconds, step)
     if not found:
         return [
             Check(name="memory", outcome=Outcome.INCONCLUSIVE, text=f"memory: no service tells {MEMORY}: is it up?")
@@ -234,8 +249,9 @@ def _memory(context: Context, settings: Cost) -> list[Check]:
         version = labels.get("service_version", "")
         sizes[version] += table[:, 1].tolist()
         last[version] = max(points[-1][0], last.get(version, 0.0))
-        if points[-1][0] >= newest - 2 * MEMORY_STEP:  # the others have ended
+        if points[-1][0] >= newest - 2 * step:  # the others have ended
             name = f"memory of {labels.get('instance', 'the service')}"
             checks.append(judge_leak(name, table[:, 0], table[:, 1], settings))
-    now, *before = sorted(sizes, key=lambda one: last[one], reverse=True)
+    ours = _serving(context)
+    now, *before = sorted(sizes, key=lambda one: (one == ours, last[one]), reverse=True)
     return checks + judge_size((now, sizes[now]), (before[0], sizes[before[0]]) if before else ("", []), settings)

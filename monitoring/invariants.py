@@ -156,7 +156,7 @@ def _drift(stretch: Stretch, shares: Mapping[str, Floats], settings: Invariants)
             text = (
                 f"{feature} has drifted: PSI {psi:.3g} > {limit:.3g} (limit) over {stretch.name}, {number:,.0f} values"
             )
-            failed.append(_failed(name, text, psi, limit))
+            failed.append(_failed(name, text, psi / limit, 1.0))
     if not ratios:
         return [_undecided(name, f"no feature has more than {FEWEST} values over {stretch.name}")]
     nearest = max(ratios, key=ratios.__getitem__)
@@ -164,7 +164,9 @@ def _drift(stretch: Stretch, shares: Mapping[str, Floats], settings: Invariants)
         f"{len(ratios)} of {len(stretch.bins)} features have enough values and none has drifted over {stretch.name}; "
         f"{nearest} comes nearest, at {ratios[nearest]:.0%} of its limit"
     )
-    return failed or [Check(name=name, outcome=Outcome.PASS, text=text, numbers={"nearest": ratios[nearest]})]
+    return failed or [
+        Check(name=name, outcome=Outcome.PASS, text=text, numbers={"value": ratios[nearest], "limit": 1.0})
+    ]
 
 
 def _undecided(name: str, text: str) -> Check:

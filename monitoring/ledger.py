@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +9,6 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
-    Connection,
     Double,
     Integer,
     MetaData,
@@ -21,11 +18,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
+from deploy.database import Database
 from monitoring.faults import LoopError
-from service.record.address import Address
-from service.record.engine import open_engine
 
 METADATA = MetaData()
 
@@ -87,14 +83,14 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        self._address = Address.parse(url)
-        self._engine = open_engine(self._address)
+        self._database = Database(url, "ledger", LoopError)
+        self._at = self._database.transaction
         with self._at() as connection:
             METADATA.create_all(connection)
 
     def close(self) -> None:
         """Give the connection back."""
-        self._engine.dispose()
+        self._database.close()
 
     def begin(self, reason: str, step: str, now: float) -> Retraining:
         """Write one down.
@@ -110,7 +106,9 @@ class Ledger:
                     )
                 )
         except IntegrityError as err:
-            raise LoopError("a retraining is under way: see `python -m monitoring history`") from err
+            raise LoopError(
+                "a retraining is under way: `python -m monitoring loop` goes on with it, `history` says where it is"
+            ) from err
         found = self.under_way()
         assert found is not None, "it was just written"
         return found
@@ -149,13 +147,3 @@ class Ledger:
             chosen = select(RETRAININGS).where(*conditions).order_by(RETRAININGS.c.id.desc())
             rows = connection.execute(chosen).mappings()
             return [Retraining(**{key: value for key, value in row.items() if key != "open"}) for row in rows]
-
-    @contextlib.contextmanager
-    def _at(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as err:
-            raise LoopError(f"ledger {self._address.shown}: {self._address.explain(err)}; nothing was changed") from err

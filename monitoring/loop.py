@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from data import durations
@@ -127,7 +127,7 @@ class Loop:
         if not past or past[0].ended is None:
             return 0.0
         vain = next((place for place, one in enumerate(past) if one.state == HEALED), len(past))
-        pause = durations.seconds(self.settings.cooldown) * min(LONGEST_COOLDOWN, 2.0**vain)
+        pause = durations.seconds(self.settings.cooldown) * min(LONGEST_COOLDOWN, 2.0 ** min(vain, LONGEST_COOLDOWN))
         return max(0.0, past[0].ended + pause - self.now())
 
     def _drive(self, retraining: Retraining) -> Retraining:
@@ -196,9 +196,11 @@ class Loop:
             raise StopError(f"{retraining.about['bento']} was rejected")
 
     def _end(self, retraining: Retraining, state: str, why: str) -> None:
-        self.ledger.end(retraining.id, state, why, self.now())
+        """Told before it is written: a version that was taken back, and is not marked so, would be tried again."""
+        now = self.now()
+        self.steps.told(replace(self._now_at(retraining), state=state, why=why, ended=now))
+        self.ledger.end(retraining.id, state, why, now)
         self.say(f"retraining {retraining.id} {state}: {why}")
-        self.steps.told(self._now_at(retraining))
 
 
 def asks(verdicts: Mapping[str, Verdict], tests: tuple[str, ...]) -> str:

@@ -70,21 +70,19 @@ def check(context: Context) -> Verdict:
 
 def served(counted: Counted, settings: Numerics) -> list[Check]:
     """Whether what the service took and gave were numbers of a possible size."""
-    name = "served numbers"
     if not counted.rows:
         text = f"no forecast was made within {settings.window} (model_rows_total)"
-        return [Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text)]
+        return [Check(name="served numbers", outcome=Outcome.INCONCLUSIVE, text=text)]
     rows = counted.rows
-    limits = {
-        "forecasts and spreads are NaN or infinite (model_output_nonfinite_total)": (counted.nonfinite, 0.0),
-        "forecasts and spreads exceed ten times the largest value of training (model_output_extreme_total)": (
-            counted.extreme,
-            settings.extreme * rows,
-        ),
-        "features are infinite (model_input_infinite_total)": (counted.infinite, 0.0),
-    }
+    extreme = "forecasts and spreads exceed ten times the largest value of training (model_output_extreme_total)"
+    limits = (
+        ("finite outputs", "forecasts and spreads are NaN or infinite (model_output_nonfinite_total)",
+         counted.nonfinite, 0.0),
+        ("possible outputs", extreme, counted.extreme, settings.extreme * rows),
+        ("finite features", "features are infinite (model_input_infinite_total)", counted.infinite, 0.0),
+    )  # fmt: skip
     checks = []
-    for what, (number, limit) in limits.items():
+    for name, what, number, limit in limits:
         if number is None:
             text = f"the service does not count how many {what}: serve a Bento of this version"
             checks.append(Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text))

@@ -35,6 +35,8 @@ SHIFT = 3.0
 ONE_DAY = 0.35
 #: Fewest days whose mean is judged, and how sure it has to be to fail.
 DAYS, CONFIDENCE = 7, 0.999
+#: Quantiles are judged whose level is a multiple of 1 / this: clients may ask for any, and each has a check of its own.
+LEVELS = 200
 #: Days of the backtest below which there is no telling how days vary.
 REFERENCE_DAYS = 14
 
@@ -78,11 +80,11 @@ def check(context: Context) -> Verdict:
     settings = context.params.monitoring.quality
     step = card.declaration.series.step_seconds
     days = Days(int(context.now) // step * step, durations.seconds(settings.window) // DAY, step)
-    record, version = context.record, served.version
+    record, version, name = context.record, served.version, served.model
     begin, end = (np.datetime64(moment, "s") for moment in (days.end - days.count * DAY, days.end))
     if card.accuracy is None:
         return _unknown(f"model {version} was trained before models kept their backtest's accuracy: train it again")
-    return judge(gather(lambda: pairs(record, begin, end, version), card.accuracy, days), card.accuracy, settings)
+    return judge(gather(lambda: pairs(record, begin, end, version, name), card.accuracy, days), card.accuracy, settings)
 
 
 def reference(context: Context, served: Served) -> forecaster.Card | str:
@@ -119,6 +121,8 @@ def gather(read: Callable[[], Iterable[Pairs]], accuracy: Accuracy, days: Days) 
         found.due += np.bincount(day, minlength=days.count)
         found.arrived += np.bincount(day, part.has_actual, days.count)
         for level, quantile in zip(part.levels.tolist(), part.quantiles, strict=True):
+            if abs(level * LEVELS - round(level * LEVELS)) > 1e-6:
+                continue
             for kept, hit in (
                 (found.below, part.actual < quantile),
                 (found.above, part.actual > quantile),

@@ -10,11 +10,12 @@ from typing import Any
 
 from data.errors import ConfigError
 from data.params import Params
+from deploy.verdicts import prometheus
 from service.metrics import LATENCY
 
 Rule = dict[str, Any]
-#: Endpoints whose requests run the model, over HTTP and gRPC.
-WORK = "endpoint=~`.*([fF]orecast|:predict|[iI]nfer)`"
+#: Requests that run the model; probes and pages are no user's.
+WORK = f"endpoint=~`{prometheus.WORK}`"
 REQUESTS, DURATION = "bentoml_service_request_total", "bentoml_service_request_duration_seconds"
 #: Labels that are not of the version, and those that are not of the whole service.
 OF_ONE = "instance, endpoint, http_response_code, runner_name, service_name"

@@ -66,7 +66,7 @@ def judge(samples: Sequence[SampleEntry], design: Design, settings: Skew) -> Ver
                     name=NAME,
                     outcome=Outcome.FAIL,
                     text=f"{feature} differs in {count} of {len(samples)} requests: {example[feature]}",
-                    numbers={"requests": len(samples), "differing": count},
+                    numbers={"requests": len(samples), "value": count, "limit": 0},
                 )
                 for feature, count in differing.most_common()
             ]
@@ -77,7 +77,8 @@ def judge(samples: Sequence[SampleEntry], design: Design, settings: Skew) -> Ver
             "BENTOCAST_RECORD_SAMPLE"
         )
     text = f"{len(design.names)} features and the scale agree to the last bit in {len(samples)} requests"
-    return Verdict.of([Check(name=NAME, outcome=Outcome.PASS, text=text, numbers={"requests": len(samples)})])
+    numbers = {"requests": len(samples), "value": 0, "limit": 0}
+    return Verdict.of([Check(name=NAME, outcome=Outcome.PASS, text=text, numbers=numbers)])
 
 
 def recomputed(sample: SampleEntry, design: Design) -> Rows:

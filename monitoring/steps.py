@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import requests
 import yaml
 
@@ -22,7 +20,7 @@ from data import ending, store
 from data.durations import seconds
 from data.params import Params
 from data.verdict import Verdict
-from deploy import journals, notify, processes
+from deploy import journals, notify
 from deploy.place import Place
 from monitoring.faults import StopError
 from monitoring.ledger import Retraining
@@ -155,7 +153,7 @@ class Commands:
     def _run(self, *command: str) -> tuple[int, str]:
         """Run a command; what one of an earlier loop that was killed left running is ended first."""
         mark = str(self.place.folder)
-        _end_left(mark)
+        ending.end(ending.marked(MARK, mark))
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log, tempfile.TemporaryFile() as output:
             log.write(f"$ {' '.join(command)}\n".encode())
@@ -175,7 +173,7 @@ class Commands:
                 try:
                     code = process.wait(seconds(self.params.monitoring.loop.at_most))
                 except subprocess.TimeoutExpired as err:
-                    _end_left(mark)
+                    ending.end(ending.marked(MARK, mark))
                     raise StopError(
                         f"`{' '.join(command)}` took longer than {self.params.monitoring.loop.at_most}"
                     ) from err
@@ -186,16 +184,6 @@ class Commands:
             told = output.read().decode(errors="replace")
             log.write(told.encode())
         return code, told if not code else told + _tail(self.log)
-
-
-def _end_left(mark: str) -> None:
-    """End commands of a loop; what a rollout among them started for the deployment goes on."""
-    left = []
-    for one in ending.marked(MARK, mark):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if processes.MARK not in one.environ():
-                left.append(one)
-    ending.end(left)
 
 
 def _about(retraining: Retraining) -> dict[str, Any]:

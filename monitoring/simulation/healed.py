@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from monitoring.simulation.play import Player
 
 #: Days after a change of regime at which it has to be healed, and days over which forecasts are compared then.
-HEALED_DAYS, COMPARED_DAYS = 45, 14
+HEALED_DAYS, COMPARED_DAYS = 30, 14
 #: What is served may have an error that is so many times that of the model made by hand.
 WORSE = 1.05
 

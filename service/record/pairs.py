@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,13 @@ _COLUMNS = [
 Place = tuple[int, int]
 
 
-def pairs(url: str, since: np.datetime64, until: np.datetime64, model_version: str | None = None) -> Iterator[Pairs]:
+def pairs(
+    url: str,
+    since: np.datetime64,
+    until: np.datetime64,
+    model_version: str | None = None,
+    model_name: str | None = None,
+) -> Iterator[Pairs]:
     """The steps whose time is in [since, until), of every forecast in the record, with and without an actual value.
 
     Memory is that of one chunk. Each chunk is read in a transaction of its own, which ends before it is given.
@@ -46,6 +52,7 @@ def pairs(url: str, since: np.datetime64, until: np.datetime64, model_version: s
         since: first time that is forecast.
         until: the time after the last one.
         model_version: forecasts of this version alone, or None for all.
+        model_name: forecasts of this model alone; two models may have a version of the same number.
 
     Raises:
         ConfigError: the URL cannot be followed, or the tables are of a version that this code does not know.
@@ -57,13 +64,14 @@ def pairs(url: str, since: np.datetime64, until: np.datetime64, model_version: s
             f"record {address.shown}: there is no such file: has the service kept a record there?"
         )
     window = (_seconds(since), _seconds(until))
+    chosen = {"model_version": model_version, "model_name": model_name}
     engine = open_engine(address, reading=True)
     try:
         after: Place | None = (window[0], -1)
         while after is not None:
             with engine.begin() as connection:
                 check_version(connection, address.shown)
-                forecasts, after = _forecasts(connection, _chunk(after, window, model_version))
+                forecasts, after = _forecasts(connection, _chunk(after, window, chosen))
                 known = actuals(connection, forecasts, window)
             yield from join(forecasts, known, window)
     except SQLAlchemyError as err:
@@ -77,7 +85,7 @@ def _seconds(time: np.datetime64) -> int:
     return int(time.astype("datetime64[s]").astype(np.int64))
 
 
-def _chunk(after: Place, window: tuple[int, int], model_version: str | None) -> Select[Any]:
+def _chunk(after: Place, window: tuple[int, int], chosen: Mapping[str, str | None]) -> Select[Any]:
     table = FORECASTS.c
     chunk = (
         select(*_COLUMNS)
@@ -85,7 +93,7 @@ def _chunk(after: Place, window: tuple[int, int], model_version: str | None) -> 
         .order_by(table.last_time, table.id)
         .limit(CHUNK_FORECASTS)
     )
-    return chunk if model_version is None else chunk.where(table.model_version == model_version)
+    return chunk.where(*(table[name] == value for name, value in chosen.items() if value is not None))
 
 
 def _forecasts(connection: Connection, chunk: Select[Any]) -> tuple[list[StoredForecast], Place | None]:

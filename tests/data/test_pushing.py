@@ -64,6 +64,23 @@ def test_a_failure_leaves_the_time_of_the_last_success(gateway: str, monkeypatch
 
 
 @pytest.mark.services
+def test_a_stage_that_is_interrupted_has_begun_and_not_ended(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(pushing.GATEWAY, gateway)
+    before = time.time()
+
+    def interrupted() -> None:
+        with pushing.told("ingest"):
+            wait_for(lambda: bool(pushed(gateway, "ingest")), "it is not told that the stage began")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    (began,) = pushed(gateway, "ingest").items()
+    assert began[0] == "started_timestamp_seconds"
+    assert before <= began[1] <= time.time()
+
+
+@pytest.mark.services
 @pytest.mark.parametrize(("room", "stage"), [("data", "features"), ("training", "backtest")])
 def test_the_commands_of_dvc_push(gateway: str, room: str, stage: str, tmp_path: Path) -> None:
     """Here a failure: there is no table."""

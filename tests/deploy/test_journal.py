@@ -101,9 +101,9 @@ def test_a_full_disk_is_named_and_changes_nothing(tmp_path: Path) -> None:
 @contextlib.contextmanager
 def small(journal: Journal) -> Iterator[None]:
     """No page more than there are now."""
-    with journal._engine.connect() as connection:
+    with journal._database._engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     yield
-    with journal._engine.connect() as connection:
+    with journal._database._engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1000000")

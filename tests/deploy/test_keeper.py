@@ -11,10 +11,12 @@ from typing import Any
 import psutil
 import pytest
 
-from deploy import keeper
+from data import ending
+from deploy import keeper, processes
 from deploy.journal import Journal
 from deploy.keeper import STARTS, WITHIN_SECONDS, Keeper
 from deploy.place import Place
+from monitoring import steps
 from tests.deploy.fleet import kill, wait_for
 
 
@@ -178,3 +180,25 @@ def test_what_cannot_tell_prometheus_keeps_all_the_same(kept: Keeper) -> None:
     with pytest.raises(OSError, match=r"targets\.json"):
         kept.look()
     assert psutil.pid_exists(pid(kept))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nobody waits for a keeper
+def test_what_is_kept_does_not_carry_the_mark_of_the_loop_that_began_it(
+    kept: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop ends what its killed steps left running, found by that mark: the service would be among it."""
+    monkeypatch.setenv(steps.MARK, str(kept.place.folder))
+    monkeypatch.setenv(steps.WEBHOOK, "https://chat.example/hook/s3cret")
+    keeper.ensure(kept.place)
+    running = ending.marked(processes.MARK, f"{kept.place.folder}:keeper")
+    try:
+        assert running
+        assert not running & ending.marked(steps.MARK, str(kept.place.folder))
+        keeper.end(kept.place)  # one at a time keeps
+        kept.journal.want("one", about(kept))
+        kept.look()
+        left = ending.marked(steps.MARK, str(kept.place.folder))
+        assert pid(kept) not in {process.pid for process in left}
+        assert steps.WEBHOOK not in psutil.Process(pid(kept)).environ()
+    finally:
+        keeper.end(kept.place)

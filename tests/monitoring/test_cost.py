@@ -14,6 +14,7 @@ from scipy import stats
 
 from data.monitoring import Cost
 from data.verdict import Check, Outcome
+from deploy.verdicts.prometheus import BUCKET
 from monitoring import cost
 from monitoring.context import Context
 from monitoring.pages import Pages
@@ -190,7 +191,10 @@ def pages(*, leak: float, slower: float, hours: int = 12) -> tuple[Pages, float]
             lines = [f'worker_resident_memory_bytes{{service_version="{version}"}} {value}']
             for edge, count in counts.items():
                 le = "+Inf" if math.isinf(edge) else str(edge)
-                lines.append(f'{cost.BUCKET}{{service_version="{version}",le="{le}"}} {count * (turn + 1)}')
+                of = f'service_version="{version}",le="{le}"'
+                lines.append(f'{BUCKET}{{endpoint="/v1/timeseries/forecast",{of}}} {count * (turn + 1)}')
+                # Probes are quick, whatever the model takes, and outnumber forecasts.
+                lines.append(f'{BUCKET}{{endpoint="/readyz",{of}}} {1_000 * (turn + 1)}')
             metrics.read("\n".join(lines) + "\n", version, 1e9 + 300.0 * (part * size.size + turn))
     return metrics, metrics.now
 
@@ -218,6 +222,29 @@ def test_pages_of_two_like_versions_pass(tmp_path: Path, monkeypatch: pytest.Mon
     served = {name: check for name, check in found.items() if name.startswith(("p", "memory"))}
     assert {check.outcome for check in served.values()} == {Outcome.PASS}
     assert set(served) >= {"memory of v2", "memory of v2 / of v1", "p50 of v2 / of v1"}
+
+
+def test_probes_are_no_requests_whose_latency_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = Pages()
+    for turn in range(30):
+        probes = f'{BUCKET}{{service_version="v1",endpoint="/readyz",le="+Inf"}} {10_000 * turn}\n'
+        metrics.read(probes, "v1", 1e9 + HOUR * turn)
+    found = checked(tmp_path, metrics, metrics.now, monkeypatch)
+    assert found["latency"].outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_candidate_is_compared_with_what_serves_and_not_the_other_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = Pages()
+    for turn in range(30):
+        for version, number, size in (("new", 2, 100 * MB), ("old", 1, 500 * MB)):
+            info = f'model_info{{model="m",version="{number}",bento="b:{version}",run_id="r",git_commit="c"}} 1\n'
+            memory = f'worker_resident_memory_bytes{{service_version="{version}"}} {size}\n'
+            metrics.read(info + memory, version, 1e9 + 300 * turn)
+        weights = 'rollout_weight_ratio{service_version="old"} 1\n'
+        metrics.read(weights, "exporter", metrics.now)
+    assert "memory of old / of new" in checked(tmp_path, metrics, metrics.now, monkeypatch)
 
 
 def test_no_metrics_are_inconclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

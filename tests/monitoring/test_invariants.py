@@ -48,6 +48,7 @@ def test_what_is_as_in_training_passes() -> None:
     verdict = judged(QUIET)
     assert verdict.passed
     assert [one.name for one in verdict.checks] == ["limits over 7d", "range over 7d", "drift over 7d"]
+    assert verdict.checks[2].numbers == {"value": pytest.approx(0, abs=0.005), "limit": 1}
     assert verdict.checks[2].text == (
         "2 of 2 features have enough values and none has drifted over 7d; lag_1 comes nearest, at 0% of its limit"
     )

@@ -34,6 +34,7 @@ class World:
     says: bool | None = None
     done: list[str] = field(default_factory=list)
     calls: int = 0
+    dies_telling: bool = False
     now: float = 1_000_000.0
 
     def _do(self, name: str) -> None:
@@ -78,7 +79,11 @@ class World:
         self._do("crown")
 
     def told(self, retraining: Retraining) -> None:
+        assert retraining.why
         self.done.append(f"told {retraining.state}")
+        if self.dies_telling:
+            self.dies_telling = False
+            raise KilledError
 
 
 @pytest.fixture
@@ -191,6 +196,29 @@ def test_killed_anywhere_it_goes_on_and_does_every_step(
     assert list(dict.fromkeys(world.done)) == WHOLE
     order = [WHOLE.index(name) for name in world.done]
     assert order == sorted(order), "no step is taken again after a later one"
+
+
+def test_killed_before_a_version_is_marked_as_taken_back_it_marks_it(ledger: Ledger) -> None:
+    """Else the next one, without new data, would try the same version again."""
+    world = World(ends=("rolled back", "slowness"), dies_telling=True)
+    driver = loop(ledger, world)
+    with pytest.raises(KilledError):
+        driver.turn(verdicts())
+    under_way = ledger.under_way()
+    assert under_way is not None
+    assert under_way.step == "rollout"
+    done = driver.turn({})
+    assert done is not None
+    assert (done.state, done.why) == (STOPPED, "bentocast:of7 rolled back: slowness")
+    assert world.done.count("told stopped") == 2
+    assert world.done.count("build") == 1
+
+
+def test_any_number_in_vain_waits_the_longest(ledger: Ledger) -> None:
+    for number in range(1_100):
+        ledger.end(ledger.begin("worse", "fetch", number).id, STOPPED, "in vain", number)
+    world = World(now=1_100.0)
+    assert loop(ledger, world, cooldown="1d").cooling() == pytest.approx(16 * DAY, abs=10)
 
 
 def test_after_one_that_came_to_nothing_the_next_waits_twice_as_long(ledger: Ledger) -> None:

@@ -183,7 +183,9 @@ def test_quiet_service_passes_but_for_what_cannot_be_read(town: World) -> None:
     service.live(0.1)
     found = by_name(service)
     assert found.pop("training") == [Outcome.INCONCLUSIVE]
-    assert found == {"served numbers": [Outcome.PASS] * 3, "model file": [Outcome.PASS]}
+    assert found == {
+        name: [Outcome.PASS] for name in ("finite outputs", "possible outputs", "finite features", "model file")
+    }
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern")
@@ -197,7 +199,7 @@ def test_nan_among_forecasts_is_found(town: World) -> None:
     service.metrics.model.watch(replace(seen, forecast=Forecast(point, seen.forecast.spread)))
     service.metrics.tick()
     service.read()
-    assert by_name(service)["served numbers"][0] is Outcome.FAIL
+    assert by_name(service)["finite outputs"] == [Outcome.FAIL]
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern")
@@ -207,12 +209,14 @@ def test_forecasts_beyond_all_of_training_and_infinite_features_are_found(town: 
     card = town.forecaster.card.model_copy(update={"reference": reference})
     service = Service(replace(town, forecaster=type(town.forecaster)(card, town.forecaster._session)))
     service.live(0.1, lambda history: replace(history, values=history.values * 1_000))
-    assert by_name(service)["served numbers"] == [Outcome.PASS, Outcome.FAIL, Outcome.PASS]
+    found = by_name(service)
+    assert found["possible outputs"] == [Outcome.FAIL]
+    assert found["finite outputs"] == found["finite features"] == [Outcome.PASS]
     values = np.full(town.history().values.size, 1e-9)
     values[-50] = 1e99  # in the mean of four days, not in the scale
     wild = replace(town.history(), values=values)
     service.live(0.1, lambda _: wild)
-    assert by_name(service)["served numbers"][2] is Outcome.FAIL
+    assert by_name(service)["finite features"] == [Outcome.FAIL]
 
 
 def test_nothing_served_is_inconclusive(town: World) -> None:

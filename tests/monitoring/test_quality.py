@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -384,6 +385,23 @@ def test_forecasts_of_another_version_do_not_count(tmp_path: Path) -> None:
     made = quality.gather(lambda: pairs(url, begin, end, "7"), REFERENCE, Days(now, 4, HOUR))
     assert made.due.sum() == 0
     assert made.errors is None
+
+
+def test_forecasts_of_another_model_with_the_same_number_do_not_count(tmp_path: Path) -> None:
+    url, now = f"sqlite:///{tmp_path}/record.db", START + 4 * DAY
+    kept(url, "7", 72, now)
+    window = [np.datetime64(one, "s") for one in (now - 4 * DAY, now)]
+    name = entry(model_version="7").model_name
+    assert sum(part.step.size for part in pairs(url, window[0], window[1], "7", name)) > 0
+    assert list(pairs(url, window[0], window[1], "7", "another")) == []
+
+
+def test_levels_that_only_a_client_would_think_of_have_no_check(tmp_path: Path) -> None:
+    url, now = f"sqlite:///{tmp_path}/record.db", START + 4 * DAY
+    kept(url, "7", 72, now)
+    begin, end = (np.datetime64(one, "s") for one in (now - 4 * DAY, now))
+    odd = [replace(part, levels=np.array([0.1234567, 0.975])) for part in pairs(url, begin, end, "7")]
+    assert set(quality.gather(lambda: odd, REFERENCE, Days(now, 4, HOUR)).asked) == {0.975}
 
 
 def context(config: Params, record: str | None, now: float, **labels: str) -> Context:

@@ -265,7 +265,12 @@ def test_work_is_what_runs_the_model(tmp_path: Path) -> None:
     assert {one.template for one in table if pattern.fullmatch(one.template)} == {
         one.template for one in table if one.is_work
     }
-    assert pattern.fullmatch("/inference.GRPCInferenceService/ModelInfer")
+    for method in (
+        "/inference.GRPCInferenceService/ModelInfer",
+        "/bentocast.v1.Forecasts/Forecast",
+        "/bentoml.grpc.v1.BentoService/Call",
+    ):
+        assert pattern.fullmatch(method)
     assert not pattern.fullmatch("/inference.GRPCInferenceService/ServerLive")
 
 

@@ -146,7 +146,9 @@ def test_altered_feature_code_is_found(town: World, tmp_path: Path) -> None:
 def test_one_differing_request_is_enough_to_fail(town: World, tmp_path: Path) -> None:
     keep(town, url := f"sqlite:///{tmp_path}/record.db", town.history())
     (one,) = samples(town, url)
-    assert skew.judge([one._replace(scale=2.0)], town.forecaster.design, SETTINGS).outcome is Outcome.FAIL
+    failed = skew.judge([one._replace(scale=2.0)], town.forecaster.design, SETTINGS)
+    assert failed.outcome is Outcome.FAIL
+    assert failed.checks[0].numbers == {"requests": 1, "value": 1, "limit": 0}
     assert skew.judge([one._replace(inputs=one.inputs[1:])], town.forecaster.design, SETTINGS).outcome is Outcome.FAIL
 
 

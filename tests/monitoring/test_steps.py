@@ -1,4 +1,4 @@
-"""Commands of the loop: what is left of a loop that was killed is ended, and the deployment is left alone."""
+"""Commands of the loop, and what is left of one that was killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from deploy import processes
 from deploy.place import Place
 from monitoring.faults import StopError
 from monitoring.ledger import Retraining
@@ -35,13 +34,12 @@ def made(folder: Path, **loop: object) -> Commands:
 
 @pytest.fixture
 def left(commands: Commands) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """What a killed loop leaves: a command, and what that command started for the deployment."""
+    """What a killed loop leaves, and what another one has under way."""
     own = os.environ | {MARK: str(commands.place.folder)}
     started = {
         name: subprocess.Popen(["sleep", "60"], env=environment)
         for name, environment in {
             "command": own,
-            "kept": own | {processes.MARK: f"{commands.place.folder}:keeper"},
             "another's": os.environ | {MARK: "/elsewhere"},
         }.items()
     }
@@ -51,12 +49,9 @@ def left(commands: Commands) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def test_what_a_killed_loop_left_is_ended_and_the_deployment_goes_on(
-    commands: Commands, left: dict[str, subprocess.Popen[bytes]]
-) -> None:
+def test_what_a_killed_loop_left_is_ended(commands: Commands, left: dict[str, subprocess.Popen[bytes]]) -> None:
     assert commands._run("true") == (0, "")
     assert left["command"].wait(5) != 0
-    assert left["kept"].poll() is None
     assert left["another's"].poll() is None
 
 
