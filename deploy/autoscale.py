@@ -134,7 +134,7 @@ class Autoscaler:
             self._forget()
             return
         stable = self.fleet.traffic().stable
-        there = self.fleet.of(stable)
+        there = [one for one in self.fleet.of(stable) if not one.fault]  # one that was given up is replaced
         names = {one.name for one in there}
         last, worked = self._last, _worked(one for one in journal.processes() if one.name in names)
         self._last = now, worked
@@ -145,7 +145,7 @@ class Autoscaler:
         many = self._window.decide(len(there))
         if many != len(there):
             self._forget()
-            self._scale(stable, len(there), many, used / len(there))
+            self._scale(stable, len(there), many, used / max(1, len(there)))
 
     def _scale(self, stable: str, there: int, many: int, utilisation: float) -> None:
         with self._alone() as now_stable:

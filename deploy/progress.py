@@ -157,15 +157,15 @@ class Progress:
 
     @classmethod
     def read(cls, written: Mapping[str, Any]) -> Progress:
-        """From the journal."""
+        """From the journal; what an earlier program did not write yet is as if nothing had come of it."""
         return cls(
             written["stable"],
             written["candidate"],
             written["instances"],
             written["step"],
             written["began"],
-            written["spent"],
-            written["held"],
+            written.get("spent", 0.0),
+            written.get("held", False),
             [Counted(one["step"], one["timed"], Meter.read(one["meter"])) for one in written["counted"]],
             tuple(written["edges"]),
             math.inf if (ended := written.get("copied_until")) is None else ended,

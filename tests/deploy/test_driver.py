@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from data.deployment import Deploy, Plan, Step
+from data.deployment import Autoscale, Deploy, Plan, Step
 from deploy import keeper, status
+from deploy.autoscale import Autoscaler
 from deploy.faults import BusyError, InstanceError, RolloutError
 from deploy.fleet import LOCK, Fleet, Traffic
 from deploy.instances import Instance
-from deploy.journal import INSTANCE, Journal
+from deploy.journal import INSTANCE, NO_ROLLOUT, Journal
 from deploy.place import Place
 from deploy.progress import Progress
 from deploy.rollout import Driver
@@ -241,3 +242,14 @@ def test_nobody_brings_up_what_another_command_changes(driver: Driver) -> None:
     ):
         fleet.up(OLD)
     assert fleet.journal.processes() == before
+
+
+def test_the_autoscaler_has_one_that_was_given_up_replaced(driver: Driver) -> None:
+    journal = driver.fleet.journal
+    journal.given_up("old-1", "ended 5 times within 60 s")
+    scaler = Autoscaler(driver.fleet, Autoscale(least=2))
+    for now in (0.0, 15.0):
+        scaler.look(now)
+    told = journal.last(NO_ROLLOUT, "scale")
+    assert told is not None
+    assert (told.about["from"], told.about["to"]) == (1, 2)
