@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -157,6 +158,25 @@ def test_other_paths_say_what_there_is(exporting: Callable[..., Asked]) -> None:
     answer = exporting(lambda _: verdict(Outcome.PASS), []).get("/other")
     assert answer.status_code == 404
     assert "/metrics" in answer.text
+
+
+def test_the_page_is_drawn_once_for_all_who_ask() -> None:
+    """Each drawing asks Prometheus and the record: a browser that reloads, or a stranger, costs no more than one."""
+    drawn: list[float] = []
+
+    def page() -> str:
+        drawn.append(time.time())
+        time.sleep(0.1)
+        return f"<p>{len(drawn)}</p>"
+
+    with Server(("127.0.0.1", 0), Exporter([], lambda _: verdict(Outcome.PASS), 60.0), page) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        with ThreadPoolExecutor(8) as many:
+            answers = list(many.map(lambda _: httpx.get(url, trust_env=False).text, range(16)))
+        server.shutdown()
+    assert answers == ["<p>1</p>"] * 16
+    assert len(drawn) == 1
 
 
 def test_the_json_is_json_whatever_a_check_says(exporting: Callable[..., Asked]) -> None:
