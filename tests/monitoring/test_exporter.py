@@ -208,6 +208,21 @@ def test_nothing_is_told_of_no_deployment_and_nothing_made(tmp_path: Path) -> No
     assert not (tmp_path / "none").exists()
 
 
+def test_a_state_that_cannot_be_read_is_not_told_for_ever(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    place = Place(tmp_path)
+    journal = Journal(f"sqlite:///{place.journal}")
+    rollouts = Rollouts(place)
+    journal.put_state({"revision": 1, "stable": "one", "weights": {"one": 10_000}, "mirror": None, "choices": []})
+    rollouts.look()
+    assert told(rollouts) == {("rollout_weight_ratio", "one"): 1}
+    journal.put_state({"of": "a newer version"})
+    rollouts.start()
+    wait_for(lambda: told(rollouts) == {}, "it is told still")
+    rollouts.stop()
+    journal.close()
+    assert "rollouts: KeyError: " in capfd.readouterr().err
+
+
 def test_a_rollout_is_told_until_it_ends(tmp_path: Path) -> None:
     place = Place(tmp_path)
     journal = Journal(f"sqlite:///{place.journal}")
