@@ -13,6 +13,10 @@ MIXED = 0.01
 #: The PSI of n values of the reference itself, in 10 bins, is about chi-squared(9) / n: above this / n once in a hundred
 #: times. The reference's own number of values is so much larger that it makes no difference.
 CHANCE = 21.67
+#: No distribution is judged on so few values, or fewer.
+FEWEST = 200
+#: Lengths of time over which inputs are compared with training, and training with itself.
+STRETCHES = ("1d", "7d", "28d")
 
 
 def psi(counts: Floats, shares: Floats) -> Floats:

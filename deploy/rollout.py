@@ -41,6 +41,8 @@ PROMOTED, ROLLED_BACK, ENDED, PAUSED, RUNNING = "promoted", "rolled back", "ende
 #: What may be asked of a rollout, and the state that it brings.
 WISHES = {"pause": PAUSED, "promote": PROMOTED, "abort": ROLLED_BACK}
 BACK = "rollback"
+#: Why one is paused whose command was asked to end; one that was killed is still `running`.
+INTERRUPTED = "interrupted"
 GONE_BACK = "paused, users are back with the version before: go on with `resume`, or end it with `promote` or `abort`"
 GO_ON = "paused, users stay where they are: go on with `resume`, or end it with `promote` or `abort`"
 
@@ -223,7 +225,7 @@ class Driver:
             journal.set_state(number, RUNNING)
             state, reason = self._steps(rollout)
         except KeyboardInterrupt:
-            journal.set_state(number, PAUSED, "interrupted")
+            journal.set_state(number, PAUSED, INTERRUPTED)
             self.fleet.say(GO_ON)
             raise
         except BentocastError as err:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.server
 import itertools
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -27,6 +28,8 @@ from data.verdict import Outcome, Verdict
 OUTCOMES = {Outcome.PASS: 0, Outcome.INCONCLUSIVE: 1, Outcome.FAIL: 2, Outcome.ERROR: 3}
 #: Checks of one test that have series, and letters of their names.
 MOST_CHECKS, LONGEST_NAME = 100, 64
+#: The page is drawn from many questions to Prometheus and the record: so long all who ask get the same one.
+PAGE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -141,11 +144,19 @@ class Server(http.server.ThreadingHTTPServer):
         self, address: tuple[str, int], exporter: Exporter, page: Callable[[], str], *others: Collector
     ) -> None:
         super().__init__(address, _Handler)
-        self.page = page
+        self._page, self._drawing = page, threading.Lock()
+        self._drawn, self._drawn_at = b"", -math.inf
         self.exporter = exporter
         self.registry = CollectorRegistry()
         for collector in (exporter, *others):
             self.registry.register(collector)
+
+    def drawn(self) -> bytes:
+        """The page, drawn once for all who ask at about the same time."""
+        with self._drawing:
+            if time.monotonic() - self._drawn_at > PAGE_SECONDS:
+                self._drawn, self._drawn_at = self._page().encode(), time.monotonic()
+            return self._drawn
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -155,7 +166,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/":
-            self._answer(200, "text/html; charset=utf-8", self.server.page().encode())
+            self._answer(200, "text/html; charset=utf-8", self.server.drawn())
         elif path == "/metrics":
             self._answer(200, CONTENT_TYPE_LATEST, generate_latest(self.server.registry))
         elif path == "/verdicts":

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import drift, durations
+from data.drift import FEWEST, STRETCHES
 from data.monitoring import Invariants
 from data.params import Series
 from data.verdict import Check, Outcome, Verdict
@@ -26,11 +27,6 @@ from monitoring.metrics import Sample
 from monitoring.seen import NothingServedError, Seen, seen
 
 Floats = NDArray[np.float64]
-
-#: As `training.noise` has them.
-STRETCHES = ("1d", "7d", "28d")
-#: No distribution is judged on fewer values.
-FEWEST = 200
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ from monitoring.context import Context
 from monitoring.seen import NothingServedError, seen
 from training import tracking
 
+#: Figures of every backtest; training logs none that is NaN, since others may be (of a target that is always 0).
+ALWAYS = ("backtest.mae", "backtest.rmse", "backtest.bias")
+
 
 class Counted(NamedTuple):
     """What the service counted over the window; None where it has no such counter.
@@ -102,6 +105,10 @@ def trained(figures: Mapping[str, float], settings: Numerics) -> Check:
     if parity is None:
         text = f"the run has {len(figures)} figures and none of the export (export.parity)"
         return Check(name="training", outcome=Outcome.INCONCLUSIVE, text=text)
+    missing = [name for name in ALWAYS if name not in figures]
+    if missing:
+        text = f"{', '.join(missing)} of the run was no number when it was trained (it was not logged)"
+        return Check(name="training", outcome=Outcome.FAIL, text=text)
     return Check.at_most("relative difference between the export and scikit-learn", parity, settings.parity)
 
 

@@ -223,12 +223,15 @@ def _slices(errors: Errors, late: NDArray[np.bool_], accuracy: Accuracy, setting
     half = errors.levels.days.values / 2
     found: dict[str, float] = {}
     worse: list[str] = []
+    known = False
     for name, sums in slices:
         family = name.partition(" ")[0]
         # A step that is forecast once a day is one hour of the day, and varies as that does, not as the backtest's did.
         least = {"series": half, "step": accuracy.shape[name].rows / 2}.get(family, 1)
         values = np.where(late, np.nan, log_mean(sums.shape, sums.shaped, least))
-        grown = evidence(deviations(values, accuracy.shape[name]), ONE_DAY * needed)
+        moved = deviations(values, accuracy.shape[name])
+        known = known or not np.isnan(moved).all()
+        grown = evidence(moved, ONE_DAY * needed)
         found[name] = float(grown[-1])
         if found[name] > needed:
             since = int(np.flatnonzero(np.append(0.0, grown) == 0)[-1])
@@ -245,7 +248,8 @@ def _slices(errors: Errors, late: NDArray[np.bool_], accuracy: Accuracy, setting
     text = f"{len(found)} slices: most evidence {found.get(worst, 0.0):.1f} ({worst}), needed {needed:.1f}"
     if worse:
         text = f"{len(worse)} of {len(found)} slices got worse: {', '.join(_told(errors, accuracy, worse[:5]))}"
-    return Check(name="slices", outcome=Outcome.FAIL if worse else Outcome.PASS, text=text, numbers=numbers)
+    outcome = Outcome.FAIL if worse else Outcome.PASS if known else Outcome.INCONCLUSIVE
+    return Check(name="slices", outcome=outcome, text=text, numbers=numbers)
 
 
 def _told(errors: Errors, accuracy: Accuracy, names: Sequence[str]) -> list[str]:

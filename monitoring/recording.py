@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from data import drift
 from data.errors import ConfigError
 from data.params import Params
 from deploy.verdicts import prometheus
@@ -20,10 +21,6 @@ REQUESTS, DURATION = "bentoml_service_request_total", "bentoml_service_request_d
 #: Labels that are not of the version, and those that are not of the whole service.
 OF_ONE = "instance, endpoint, http_response_code, runner_name, service_name"
 WINDOWS = ("5m", "30m", "1h", "6h", "3d")
-#: Smallest values of a feature in the window from which its drift is told.
-FEWEST = 200
-#: 99 % of chi-squared with 9 degrees of freedom: what PSI times n reaches with 10 bins and no drift at all.
-NOISE = 21.67
 DRIFT_WINDOWS = ("1h", "1d")
 REFERENCE = "feature_bin:model_feature_reference:ratio"
 
@@ -133,5 +130,5 @@ def _drift(window: str) -> list[Rule]:
             f"feature:model_feature:js{window}",
             f"(sum without (bin) ({now} * ln({now} / {middle})) + sum without (bin) ({then} * ln({then} / {middle}))) / 2",
         ),
-        _record(f"feature:model_feature:psi_noise{window}", f"{NOISE} / ({whole} > {FEWEST})"),
+        _record(f"feature:model_feature:psi_noise{window}", f"{drift.CHANCE} / ({whole} > {drift.FEWEST})"),
     ]

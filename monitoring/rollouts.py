@@ -78,7 +78,9 @@ class Rollouts(Collector):
         while not self._over.is_set():
             try:
                 self.look()
-            except BentocastError as err:
+            except Exception as err:  # what was seen before is no longer known to hold; the next look may go better
                 self._seen = (None, None)
-                command.say(err.message)
+                command.say(
+                    err.message if isinstance(err, BentocastError) else f"rollouts: {type(err).__name__}: {err}"
+                )
             self._over.wait(LOOK_SECONDS)

@@ -21,7 +21,9 @@ from data.durations import seconds
 from data.params import Params
 from data.verdict import Verdict
 from deploy import journals, notify
+from deploy.journal import Rollout
 from deploy.place import Place
+from deploy.rollout import INTERRUPTED, PAUSED, RUNNING
 from monitoring.faults import StopError
 from monitoring.ledger import Retraining
 from training import tracking
@@ -105,7 +107,7 @@ class Commands:
         return said if isinstance(said, bool) else None
 
     def rollout(self, tag: str, since: float) -> tuple[str, str]:
-        """`python -m deploy canary`, or `resume` of what was begun."""
+        """`python -m deploy canary`, or `resume` of what was begun, and killed or interrupted with the loop."""
         deploy = (sys.executable, "-m", "deploy", "--params", str(self.file))
         begun = self._rollout(tag, since)
         if begun is None:
@@ -114,18 +116,20 @@ class Commands:
                 chosen = self.params.monitoring.loop.rollout.model_dump(mode="json", exclude_unset=True)
                 plan.write_text(yaml.safe_dump(chosen), encoding="utf-8")
                 code, told = self._run(*deploy, "canary", tag, "--plan", str(plan))
-        elif begun == "running":
+        elif begun.state == RUNNING or (begun.state, begun.why) == (PAUSED, INTERRUPTED):
             code, told = self._run(*deploy, "resume")
         found = self._rollout(tag, since)
         if found is None:
             raise StopError(f"the rollout of {tag} did not begin (exit code {code}): {_end(told)}")
-        rollout = next(one for one in journals.of(self.place).rollouts() if one.candidate == tag and one.began >= since)
-        return rollout.state, rollout.why
+        return found.state, found.why
 
-    def _rollout(self, tag: str, since: float) -> str | None:
-        """State of the rollout of a Bento since then."""
-        rollouts = journals.of(self.place).rollouts()
-        return next((one.state for one in rollouts if one.candidate == tag and one.began >= since), None)
+    def _rollout(self, tag: str, since: float) -> Rollout | None:
+        """The rollout of a Bento since then."""
+        journal = journals.of(self.place)
+        try:
+            return next((one for one in journal.rollouts() if one.candidate == tag and one.began >= since), None)
+        finally:
+            journal.close()
 
     def crown(self, version: str, reason: str) -> None:
         """The version that serves is the champion, and says how it came there."""

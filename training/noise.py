@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import drift, durations
+from data.drift import STRETCHES
 from data.features import Design
 from data.forecaster import Bins, Reference
 from data.panel import Panel
@@ -19,8 +20,6 @@ from data.panel import Panel
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-#: Lengths of the stretches.
-STRETCHES = ("1d", "7d", "28d")
 #: A service may be asked at any hour or once a day: stretches are compared by these times of the day and all together.
 TIMES_OF_DAY = 4
 MOST_ORIGINS = 40_000

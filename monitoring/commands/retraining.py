@@ -7,12 +7,13 @@ import contextlib
 import datetime as dt
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from data import command, durations
-from data.errors import ConfigError, NotFoundError
+from data.errors import BentocastError, ConfigError, NotFoundError
 from data.params import Params
+from data.verdict import Verdict
 from monitoring.commands import context
 
 if TYPE_CHECKING:
@@ -33,11 +34,21 @@ def loop(config: Params, asked: argparse.Namespace) -> int:
         driver = _loop(config, asked)
         while True:
             seen = context.of(config, asked)
-            state = driver.turn(suite.run(seen, settings.tests), _trained_until(seen))
+            verdicts, until = suite.run(seen, settings.tests), _trained_until(seen)
             if asked.once:
-                return _code(state)
+                return _code(driver.turn(verdicts, until))
+            state = tried(driver, verdicts, until)
             every = durations.seconds(settings.every)
             time.sleep(min(WAIT_SECONDS, every) if state and state.ended is None else every)
+
+
+def tried(driver: Loop, verdicts: Mapping[str, Verdict], trained_until: float | None) -> Retraining | None:
+    """One turn of many: what cannot be done now (a database or MLflow is away) is said, and done at a later one."""
+    try:
+        return driver.turn(verdicts, trained_until)
+    except BentocastError as err:
+        command.say(f"{err.message}; the loop tries again")
+        return None
 
 
 def _trained_until(seen: Context) -> float | None:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import yaml
 
-from data import params, pushing
+from data import drift, params, pushing
 from deploy.journal import Journal
 from deploy.place import Place
 from monitoring import dashboards, panels, recording
@@ -126,7 +126,7 @@ def test_every_expression_is_answered(watched: Watched, dashboard: str, title: s
     if "envoy" in expression:  # there is no router here
         assert not found
     elif "psi_noise" in expression:  # there are not enough values for it
-        assert all(value < recording.NOISE / recording.FEWEST for value in found.values())
+        assert all(value < drift.CHANCE / drift.FEWEST for value in found.values())
     else:
         assert found, f"{dashboard}: {title}"
 

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -159,6 +160,25 @@ def test_other_paths_say_what_there_is(exporting: Callable[..., Asked]) -> None:
     assert "/metrics" in answer.text
 
 
+def test_the_page_is_drawn_once_for_all_who_ask() -> None:
+    """Each drawing asks Prometheus and the record: a browser that reloads, or a stranger, costs no more than one."""
+    drawn: list[float] = []
+
+    def page() -> str:
+        drawn.append(time.time())
+        time.sleep(0.1)
+        return f"<p>{len(drawn)}</p>"
+
+    with Server(("127.0.0.1", 0), Exporter([], lambda _: verdict(Outcome.PASS), 60.0), page) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        with ThreadPoolExecutor(8) as many:
+            answers = list(many.map(lambda _: httpx.get(url, trust_env=False).text, range(16)))
+        server.shutdown()
+    assert answers == ["<p>1</p>"] * 16
+    assert len(drawn) == 1
+
+
 def test_the_json_is_json_whatever_a_check_says(exporting: Callable[..., Asked]) -> None:
     odd = Check(name="odd", outcome=Outcome.ERROR, text="odd", numbers={"value": math.inf, "limit": math.nan})
     asked = exporting(lambda _: verdict(Outcome.PASS, odd), ["cost"])
@@ -186,6 +206,21 @@ def test_nothing_is_told_of_no_deployment_and_nothing_made(tmp_path: Path) -> No
     rollouts.look()
     assert told(rollouts) == {}
     assert not (tmp_path / "none").exists()
+
+
+def test_a_state_that_cannot_be_read_is_not_told_for_ever(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    place = Place(tmp_path)
+    journal = Journal(f"sqlite:///{place.journal}")
+    rollouts = Rollouts(place)
+    journal.put_state({"revision": 1, "stable": "one", "weights": {"one": 10_000}, "mirror": None, "choices": []})
+    rollouts.look()
+    assert told(rollouts) == {("rollout_weight_ratio", "one"): 1}
+    journal.put_state({"of": "a newer version"})
+    rollouts.start()
+    wait_for(lambda: told(rollouts) == {}, "it is told still")
+    rollouts.stop()
+    journal.close()
+    assert "rollouts: KeyError: " in capfd.readouterr().err
 
 
 def test_a_rollout_is_told_until_it_ends(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.errors import RegistryError
 from data.monitoring import Loop as Settings
 from data.verdict import Check, Outcome, Verdict
+from monitoring.commands.retraining import tried
 from monitoring.faults import LoopError, StopError
 from monitoring.ledger import HEALED, STOPPED, WAITING, Ledger, Retraining
 from monitoring.loop import Loop, asks
@@ -211,6 +213,24 @@ def test_killed_before_a_version_is_marked_as_taken_back_it_marks_it(ledger: Led
     assert done is not None
     assert (done.state, done.why) == (STOPPED, "bentocast:of7 rolled back: slowness")
     assert world.done.count("told stopped") == 2
+    assert world.done.count("build") == 1
+
+
+def test_what_is_away_for_a_while_does_not_end_the_loop(ledger: Ledger, capfd: pytest.CaptureFixture[str]) -> None:
+    class Away(World):
+        def told(self, retraining: Retraining) -> None:
+            if self.now < 2_000_000:
+                raise RegistryError("MLflow does not answer")
+            super().told(retraining)
+
+    world = Away(ends=("rolled back", "slowness"))
+    driver = loop(ledger, world)
+    assert tried(driver, verdicts(), None) is None
+    assert "MLflow does not answer; the loop tries again" in capfd.readouterr().err
+    world.now = 2_000_000.0
+    done = tried(driver, {}, None)
+    assert done is not None
+    assert done.state == STOPPED
     assert world.done.count("build") == 1
 
 

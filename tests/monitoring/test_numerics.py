@@ -30,7 +30,7 @@ from tests.service.world import World
 
 SETTINGS = project.changed().monitoring.numerics
 QUIET = Counted(rows=10_000, nonfinite=0, extreme=10, infinite=0)
-PARITY = {"export.parity": 1e-7, "backtest.mae": 3.0}
+PARITY = {"export.parity": 1e-7, "backtest.mae": 3.0, "backtest.rmse": 4.0, "backtest.bias": 0.1}
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +90,7 @@ def test_no_data_is_inconclusive(changes: dict[str, Any]) -> None:
         (PARITY, Outcome.PASS, "relative difference between the export and scikit-learn 1e-07 <= 1e-05"),
         (PARITY | {"export.parity": 1e-3}, Outcome.FAIL, "0.001 > 1e-05"),
         (PARITY | {"backtest.mae": float("nan")}, Outcome.FAIL, "backtest.mae is nan"),
+        ({"export.parity": 1e-7}, Outcome.FAIL, "backtest.mae, backtest.rmse, backtest.bias of the run was no number"),
         (PARITY | {"export.parity": float("inf")}, Outcome.FAIL, "export.parity is inf"),
         ({"backtest.mae": 3.0}, Outcome.INCONCLUSIVE, "the run has 1 figures and none of the export (export.parity)"),
         ({}, Outcome.INCONCLUSIVE, "the run has 0 figures"),

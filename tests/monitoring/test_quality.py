@@ -201,6 +201,18 @@ def test_one_series_that_got_worse_fails_by_its_name() -> None:
     assert named(verdict, "errors from day to day").outcome is Outcome.PASS
 
 
+def test_slices_of_which_nothing_is_known_are_no_pass() -> None:
+    unknown = REFERENCE.model_copy(
+        update={
+            "shape": {name: Daily(mean=0.0, deviation=0.0) for name in REFERENCE.shape}
+            | {"all": REFERENCE.shape["all"]}
+        }
+    )
+    assert named(quality.judge(found(city(14)), unknown, SETTINGS), "slices").outcome is Outcome.INCONCLUSIVE
+    without = REFERENCE.model_copy(update={"shape": {"all": REFERENCE.shape["all"]}})
+    assert named(quality.judge(found(city(14)), without, SETTINGS), "slices").outcome is Outcome.INCONCLUSIVE
+
+
 def test_a_series_that_stands_still_for_a_day_is_no_worse_model() -> None:
     batch = city(14)
     still = (batch.series == 2) & (batch.time // DAY == START // DAY + 9)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from data import params
+from data import drift, params
 from data.errors import ConfigError
 from data.params import Params
 from monitoring import alerts, recording, servers
@@ -234,7 +234,7 @@ def test_psi_and_js_are_those_of_numpy(folder: Path) -> None:
             given[f"model_feature_bin_total{labels}"] = f"0+{counts[number, place]}x90"
             given[f"model_feature_reference_ratio{labels}"] = f"{shares[place]}x90"
     labels = '{job="bentocast",service_version="v",feature="lag_1"}'
-    wanted = {"psi": psi, "js": js, "psi_noise": recording.NOISE / (counts.sum() * 60)}
+    wanted = {"psi": psi, "js": js, "psi_noise": drift.CHANCE / (counts.sum() * 60)}
     asked = [
         {
             "expr": f"round(feature:model_feature:{name}1h * 1e7)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.drift import CHANCE, psi
+from data.drift import CHANCE, STRETCHES, psi
 from tests.training import tiny
 from training import noise, train
 
@@ -22,7 +22,7 @@ def test_largest_of_all_stretches_and_times_of_the_day() -> None:
 
     found = noise.noise(design, panel, known, reference, lambda inputs: inputs[:, 1].astype(np.float64))
 
-    assert set(found) == set(noise.STRETCHES)
+    assert set(found) == set(STRETCHES)
     assert set(found["1d"]) == {*design.names, "forecast"}
     for name, once in (("mean_6h", True), ("future_rain", False)):
         place, bins = design.names.index(name), reference.features[name]
