@@ -325,9 +325,31 @@ class Journal:
         """A step is about to be taken."""
         self._with_progress(number, progress, "step", about, now)
 
-    def look(self, number: int, progress: dict[str, Any], about: dict[str, Any], now: float) -> None:
-        """Something was counted and judged."""
-        self._with_progress(number, progress, "look", about, now)
+    def look(
+        self, number: int, progress: dict[str, Any], about: dict[str, Any], now: float, apart: float = 0.0
+    ) -> None:
+        """Something was counted and judged; a step of days does not fill the disk with looks.
+
+        Args:
+            number: of the rollout.
+            progress: what was counted.
+            about: what is shown of it.
+            now: seconds since 1970.
+            apart: seconds; the newest look takes the place of the one before while that is no longer from its own.
+        """
+        with self._at() as connection:
+            connection.execute(update(ROLLOUTS).where(ROLLOUTS.c.id == number).values(progress=progress))
+            newest = (
+                select(EVENTS.c.id, EVENTS.c.at, EVENTS.c.kind)
+                .where(EVENTS.c.rollout == number)
+                .order_by(EVENTS.c.id.desc())
+                .limit(2)
+            )
+            rows = connection.execute(newest).all()
+            if len(rows) == 2 and {row.kind for row in rows} == {"look"} and rows[0].at - rows[1].at < apart:
+                connection.execute(update(EVENTS).where(EVENTS.c.id == rows[0].id).values(at=now, about=about))
+            else:
+                connection.execute(insert(EVENTS).values(rollout=number, at=now, kind="look", about=about))
 
     def held(self, number: int, progress: dict[str, Any], now: float) -> None:
         """Users are about to be sent back, or were, until somebody goes on."""

@@ -331,7 +331,7 @@ class Driver:
             "counts": {name: {"requests": one.seen, "errors": one.errors} for name, one in sums.items()},
             "verdict": verdict.model_dump(mode="json"),
         }
-        self.fleet.journal.look(rollout.id, progress.written(), shown, self.now())
+        self.fleet.journal.look(rollout.id, progress.written(), shown, self.now(), progress.spent / LOOKS_KEPT)
         self._tell(plan, progress, verdict)
         return verdict
 
