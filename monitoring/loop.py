@@ -54,8 +54,8 @@ class Steps(Protocol):
     def rollout(self, tag: str, since: float) -> tuple[str, str]:
         """Bring a Bento to users, or go on with that: how it ended (as in `deploy.rollout`), and why."""
 
-    def crown(self, version: str, reason: str) -> None:
-        """Make the version that serves the champion."""
+    def crown(self, version: str, tag: str, reason: str) -> None:
+        """Make a version the champion, if its Bento still serves."""
 
     def told(self, retraining: Retraining) -> None:
         """Tell people how it ended."""
@@ -171,7 +171,7 @@ class Loop:
                 raise StopError(f"{about['bento']} {state}: {why}")
             step = self._next(retraining, "crown", about | {"rollout": why})
         if step == "crown":
-            steps.crown(about["version"], retraining.reason)
+            steps.crown(about["version"], about["bento"], retraining.reason)
             self._end(retraining, HEALED, f"{about['bento']} serves")
 
     def _next(self, retraining: Retraining, step: str, about: About) -> str:

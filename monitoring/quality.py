@@ -37,6 +37,8 @@ ONE_DAY = 0.35
 DAYS, CONFIDENCE = 7, 0.999
 #: Quantiles are judged whose level is a multiple of 1 / this: clients may ask for any, and each has a check of its own.
 LEVELS = 200
+#: Fewest days that say anything of how they vary.
+INTERVAL_DAYS = 3
 #: Days of the backtest below which there is no telling how days vary.
 REFERENCE_DAYS = 14
 
@@ -316,7 +318,7 @@ def _quantiles(found: Found, late: NDArray[np.bool_], settings: Quality) -> list
 def _interval(values: Floats) -> tuple[float, float]:
     """Of the mean of days that resemble the day before: Student's t with the variance of a first-order autoregression."""
     mean = float(values.mean())
-    if values.size < 3:
+    if values.size < INTERVAL_DAYS:
         return -math.inf, math.inf
     centred = values - mean
     variance = float((centred**2).sum()) / (values.size - 1)
@@ -330,7 +332,7 @@ def _interval(values: Floats) -> tuple[float, float]:
 
 def _outcome(failed: bool, kept: NDArray[np.bool_]) -> Outcome:  # noqa: FBT001 - of the line that calls it
     if not failed:
-        return Outcome.PASS
+        return Outcome.PASS if kept.sum() >= INTERVAL_DAYS else Outcome.INCONCLUSIVE
     return Outcome.FAIL if kept.sum() >= DAYS else Outcome.INCONCLUSIVE
 
 

@@ -20,7 +20,7 @@ from data import ending, store
 from data.durations import seconds
 from data.params import Params
 from data.verdict import Verdict
-from deploy import journals, notify
+from deploy import journals, notify, versions
 from deploy.journal import Rollout
 from deploy.place import Place
 from deploy.rollout import INTERRUPTED, PAUSED, RUNNING
@@ -131,8 +131,13 @@ class Commands:
         finally:
             journal.close()
 
-    def crown(self, version: str, reason: str) -> None:
+    def crown(self, version: str, tag: str, reason: str) -> None:
         """The version that serves is the champion, and says how it came there."""
+        serves = journals.of(self.place).state().get("stable")
+        if serves != versions.name(tag):
+            raise StopError(
+                f"{tag} was promoted and does not serve any more, {serves} does: somebody went back meanwhile"
+            )
         tracking.connect()
         chosen = tracking.version(self.params.promote.experiment, version)
         tracking.promote(chosen, {ROLLOUT: "promoted", "promoted_because": f"its rollout; {reason}"[:4_000]})

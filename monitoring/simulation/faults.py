@@ -91,7 +91,7 @@ LEAK = _around(
     "Forecaster",
     "trees",
     """\
-    _kept.append(bytes(bytearray(range(256)) * 1000))
+    _kept.append(bytes(bytearray(range(256)) * 10_000))
     return _right(self, *given, **named)
 
 
@@ -106,7 +106,7 @@ FAULTS = {
     "unit": Fault("temperatures come in Fahrenheit", "invariants", covariate=("temperature", _fahrenheit)),
     "regime": Fault("riders behave differently", "quality", heals=True, regime=True, days=3),
     "late": Fault("actual values come ten days late", "staleness", late=240),
-    "leak": Fault("each forecast leaks a quarter of a megabyte", "cost", code=LEAK, days=30),
+    "leak": Fault("each forecast leaks 2.5 MB", "cost", code=LEAK, days=19),
     "skew": Fault("the service computes a lag wrongly", "skew", code=SKEW, days=7),
     "stopped": Fault("the job that trains anew has stopped", "staleness", heals=True, stopped=True, days=70),
     "nan": Fault("some outputs are no numbers", "numerics", code=NAN, days=2),

@@ -29,8 +29,6 @@ FIRST, BEGIN = "2023-01-01", "2024-07-01"
 QUIET_DAYS = 15
 QUIET = "quiet"
 NAMES = (QUIET, *FAULTS)
-#: Days after the loop has healed a fault, over which forecasts are compared.
-AFTER_DAYS = 14
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,3 +108,23 @@ def small(journal: Journal) -> Iterator[None]:
     yield
     with journal._database._engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
+
+
+def test_looks_of_a_long_step_do_not_fill_the_disk(journal: Journal) -> None:
+    number = begin(journal)
+    for second in range(1_000):
+        journal.look(number, {"seen": second}, {"seen": second}, float(second), apart=second / 20)
+    kept = [event.about["seen"] for event in journal.events(number) if event.kind == "look"]
+    assert kept[-1] == 999, "the newest is always there"
+    assert kept[:20] == list(range(20))
+    assert len(kept) < 200
+    assert all(later - earlier <= max(1, later / 20) + 1 for earlier, later in itertools.pairwise(kept[:-1]))
+    assert journal.progress(number) == {"seen": 999}
+
+
+def test_a_look_after_another_event_is_a_new_one(journal: Journal) -> None:
+    number = begin(journal)
+    journal.look(number, {}, {"seen": 1}, 1.0)
+    journal.step(number, {}, {"weight": 0.5}, 2.0)
+    journal.look(number, {}, {"seen": 2}, 3.0, apart=1_000.0)
+    assert [event.kind for event in journal.events(number)] == ["look", "step", "look"]

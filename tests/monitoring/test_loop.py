@@ -75,8 +75,8 @@ class World:
         self._do("rollout")
         return self.ends
 
-    def crown(self, version: str, reason: str) -> None:
-        assert version == "7"
+    def crown(self, version: str, tag: str, reason: str) -> None:
+        assert (version, tag) == ("7", "bentocast:of7")
         assert reason
         self._do("crown")
 

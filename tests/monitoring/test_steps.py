@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy import journals
 from deploy.place import Place
 from monitoring.faults import StopError
 from monitoring.ledger import Retraining
@@ -133,3 +134,9 @@ def test_a_webhook_that_nobody_set_cannot_approve(commands: Commands, monkeypatc
     monkeypatch.delenv("MONITORING_APPROVAL_URL", raising=False)
     with pytest.raises(StopError, match="MONITORING_APPROVAL_URL is not set"):
         commands.approved(PROPOSAL)
+
+
+def test_a_version_that_somebody_went_back_from_is_not_crowned(commands: Commands) -> None:
+    journals.of(commands.place).put_state({"stable": "one"})
+    with pytest.raises(StopError, match="bentocast:two was promoted and does not serve any more, one does"):
+        commands.crown("2", "bentocast:two", "quality: worse")
