@@ -30,6 +30,8 @@ from deploy.versions import Version
 
 #: So often the counters are read, and a verdict asked for.
 COUNT_SECONDS = 0.5
+#: Looks of a step are kept so many times as close as the step is long by then: enough for a picture.
+LOOKS_KEPT = 200
 #: After a change of weights, requests that were sent before it are given so long before anything is counted.
 SETTLE_SECONDS = 1.0
 #: A candidate that was just started is slow at first: its first requests do not count.
