@@ -48,4 +48,7 @@ def bento_folder(served: Served) -> Path:
 def _candidates(served: Served) -> list[Any]:
     import bentoml
 
-    return list(bentoml.models.list(served.model))
+    try:
+        return list(bentoml.models.list(served.model))
+    except bentoml.exceptions.NotFound:  # none of that name, ever
+        return []
