@@ -202,5 +202,5 @@ def test_instances_that_run_on_different_packages_fail() -> None:
 
 def test_nothing_served_is_inconclusive(town: World) -> None:
     service = Service(town)
-    service.pages.now += 3_600
+    service.pages.now += 7_200
     assert dependencies.check(replace(service.context(), now=service.pages.now)).outcome is Outcome.INCONCLUSIVE

@@ -222,5 +222,5 @@ def test_forecasts_beyond_all_of_training_and_infinite_features_are_found(town: 
 
 def test_nothing_served_is_inconclusive(town: World) -> None:
     service = Service(town)
-    service.pages.now += 3_600
+    service.pages.now += 7_200
     assert numerics.check(replace(service.context(), now=service.pages.now)).outcome is Outcome.INCONCLUSIVE
