@@ -7,14 +7,10 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, Row, Select, select, tuple_
-from sqlalchemy.exc import SQLAlchemyError
 
-from service.record.address import Address
-from service.record.engine import open_engine
-from service.record.errors import RecordUnavailableError
-from service.record.health import fix
 from service.record.join import Integers, Pairs, StoredActuals, StoredForecast, join, texts, unrolled
-from service.record.tables import ACTUALS, FORECASTS, check_version
+from service.record.reading import reading
+from service.record.tables import ACTUALS, FORECASTS
 
 #: What one chunk holds: forecasts, and numbers in them; the forecast that goes over is the last one. The actual values
 #: of a chunk's times are read with it, so small chunks would read those of a day ahead 24 times over.
@@ -58,27 +54,15 @@ def pairs(
         ConfigError: the URL cannot be followed, or the tables are of a version that this code does not know.
         RecordUnavailableError: the database cannot be read.
     """
-    address = Address.parse(url)
-    if address.path is not None and not address.path.is_file():
-        raise RecordUnavailableError(
-            f"record {address.shown}: there is no such file: has the service kept a record there?"
-        )
     window = (_seconds(since), _seconds(until))
     chosen = {"model_version": model_version, "model_name": model_name}
-    engine = open_engine(address, reading=True)
-    try:
+    with reading(url) as begin:
         after: Place | None = (window[0], -1)
         while after is not None:
-            with engine.begin() as connection:
-                check_version(connection, address.shown)
+            with begin() as connection:
                 forecasts, after = _forecasts(connection, _chunk(after, window, chosen))
                 known = actuals(connection, forecasts, window)
             yield from join(forecasts, known, window)
-    except SQLAlchemyError as err:
-        reason = address.explain(err)
-        raise RecordUnavailableError(f"record {address.shown} cannot be read: {reason}: {fix(reason)}") from err
-    finally:
-        engine.dispose()
 
 
 def _seconds(time: np.datetime64) -> int:
