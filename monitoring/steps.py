@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from data.durations import seconds
 from data.params import Params
 from data.verdict import Verdict
 from deploy import journals, notify, versions
-from deploy.journal import Rollout
+from deploy.journal import Journal, Rollout
 from deploy.place import Place
 from deploy.rollout import INTERRUPTED, PAUSED, RUNNING
 from monitoring.faults import StopError
@@ -125,15 +126,16 @@ class Commands:
 
     def _rollout(self, tag: str, since: float) -> Rollout | None:
         """The rollout of a Bento since then."""
-        journal = journals.of(self.place)
-        try:
+        with self._journal() as journal:
             return next((one for one in journal.rollouts() if one.candidate == tag and one.began >= since), None)
-        finally:
-            journal.close()
+
+    def _journal(self) -> contextlib.closing[Journal]:
+        return contextlib.closing(journals.of(self.place))
 
     def crown(self, version: str, tag: str, reason: str) -> None:
         """The version that serves is the champion, and says how it came there."""
-        serves = journals.of(self.place).state().get("stable")
+        with self._journal() as journal:
+            serves = journal.state().get("stable")
         if serves != versions.name(tag):
             raise StopError(
                 f"{tag} was promoted and does not serve any more, {serves} does: somebody went back meanwhile"
@@ -143,9 +145,12 @@ class Commands:
         tracking.promote(chosen, {ROLLOUT: "promoted", "promoted_because": f"its rollout; {reason}"[:4_000]})
 
     def told(self, retraining: Retraining) -> None:
-        """Tell the webhook, and the registry if a version was taken back; what serves stays the champion."""
+        """Tell the webhook, and the registry if a version was rejected or taken back; what serves stays the champion.
+
+        A version that came no further than its build, for want of disk say, may be tried again.
+        """
         version = retraining.about.get("version")
-        if version and retraining.state != "healed":
+        if version and retraining.state != "healed" and retraining.step in ("approve", "rollout"):
             tracking.connect()
             tracking.tag(tracking.version(self.params.promote.experiment, version), {ROLLOUT: retraining.why[:4_000]})
         self._tell(retraining, f"{retraining.state}: {retraining.why}")

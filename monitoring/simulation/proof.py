@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,23 +125,19 @@ def _changes(file: Path) -> dict[str, Any]:
     return changes
 
 
-class _inside:  # noqa: N801 - a context manager
+@contextlib.contextmanager
+def _inside(project: Project) -> Iterator[None]:
     """This process in a project's folder, with the environment of its commands."""
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-
-    def __enter__(self) -> None:
-        self._before = Path.cwd(), dict(os.environ)
-        own = self._project.environment
-        os.chdir(self._project.folder)
+    folder, before, own = Path.cwd(), dict(os.environ), project.environment
+    os.chdir(project.folder)
+    os.environ.clear()
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        os.chdir(folder)
         os.environ.clear()
-        os.environ.update(own)
-
-    def __exit__(self, *_: object) -> None:
-        os.chdir(self._before[0])
-        os.environ.clear()
-        os.environ.update(self._before[1])
+        os.environ.update(before)
 
 
 def _quiet(project: Project, city: City, tag: str, months: int, say: Callable[[str], None]) -> Result:

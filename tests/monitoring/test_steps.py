@@ -140,3 +140,18 @@ def test_a_version_that_somebody_went_back_from_is_not_crowned(commands: Command
     journals.of(commands.place).put_state({"stable": "one"})
     with pytest.raises(StopError, match="bentocast:two was promoted and does not serve any more, one does"):
         commands.crown("2", "bentocast:two", "quality: worse")
+
+
+@pytest.mark.parametrize(("step", "marked"), [("build", False), ("approve", True), ("rollout", True)])
+def test_only_what_was_rejected_or_taken_back_is_not_tried_again(
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    marked: bool,  # noqa: FBT001
+) -> None:
+    marks: list[dict[str, str]] = []
+    monkeypatch.setattr("monitoring.steps.tracking.connect", lambda: "")
+    monkeypatch.setattr("monitoring.steps.tracking.version", lambda _, number: number)
+    monkeypatch.setattr("monitoring.steps.tracking.tag", lambda _, tags: marks.append(tags))
+    commands.told(Retraining(4, 1.0, 2.0, "quality", step, {"version": "3"}, "stopped", "no space", ""))
+    assert marks == ([{"rollout": "no space"}] if marked else [])
