@@ -302,6 +302,11 @@ class Journal:
         """Ask something of whoever drives a rollout."""
         self._rollout(number, wish=wish)
 
+    def wished(self, number: int) -> str:
+        """What was asked of whoever drives a rollout, or nothing."""
+        found = self.rollout(number)
+        return found.wish if found else ""
+
     def end(self, number: int, state: str, reason: str, now: float) -> None:
         """A rollout is over."""
         self._rollout(number, state=state, reason=reason, ended=now, open=None, wish="")

@@ -10,8 +10,8 @@ from data.rollout import Judgement
 from deploy import instances
 from deploy.fleet import LOCK, Fleet
 from deploy.journal import AUTOSCALER, NO_ROLLOUT, Rollout
-from deploy.rollout import RUNNING
 from deploy.router.routing import WHOLE
+from deploy.states import RUNNING
 
 
 def text(fleet: Fleet) -> str:

@@ -24,7 +24,7 @@ from data.verdict import Verdict
 from deploy import journals, notify, versions
 from deploy.journal import Journal, Rollout
 from deploy.place import Place
-from deploy.rollout import INTERRUPTED, PAUSED, RUNNING
+from deploy.states import INTERRUPTED, PAUSED, RUNNING
 from monitoring.faults import StopError
 from monitoring.ledger import Retraining
 from training import tracking

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from data.deployment import Autoscale, Deploy, Plan, Step
-from deploy import keeper, status
+from deploy import ending, keeper, status
 from deploy.autoscale import Autoscaler
 from deploy.faults import BusyError, InstanceError, RolloutError
 from deploy.fleet import LOCK, Fleet, Traffic
@@ -19,6 +19,7 @@ from deploy.place import Place
 from deploy.progress import Progress
 from deploy.rollout import Driver
 from deploy.router.routing import WHOLE, Routing
+from deploy.steps import Clock, Steps
 from deploy.versions import Version
 from tests.deploy.upstreams import upstream
 from tests.training.tiny import BENTOML
@@ -93,7 +94,7 @@ def driver(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> 
     fleet = Small(place, journal, Deploy(), said.append)
     fleet.router = Remembering()  # type: ignore[assignment]
     with place.held(keeper.LOCK, ""):
-        yield Driver(fleet, sleep=lambda _: None)
+        yield Driver(fleet, Clock(sleep=lambda _: None))
     journal.close()
 
 
@@ -181,32 +182,33 @@ def test_scaling_after_a_retreat_brings_nobody_to_the_candidate(driver: Driver) 
     assert len(driver.fleet.of("new")) == 3
 
 
-def test_what_is_asked_for_while_people_are_told_of_a_pause_is_done(driver: Driver) -> None:
+def test_what_is_asked_for_while_people_are_told_of_a_pause_is_done(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The command that drives it holds the lock until then, so whoever asks leaves it to that."""
 
-    class Asked(Driver):
-        def _over(self, number: int) -> None:
-            if state(self, number)[0] == "paused":
-                self.fleet.journal.wish(number, "abort")
+    def asked(fleet: Fleet, number: int) -> None:
+        if state(driver, number)[0] == "paused":
+            fleet.journal.wish(number, "abort")
 
+    monkeypatch.setattr(ending, "tell", asked)
     header = {"steps": [{"header": {"name": "x-group", "value": "b"}}], "end": "stay"}
-    number = 1
-    assert Asked(driver.fleet, sleep=lambda _: None).begin("ab", NEW, Plan.model_validate(header)) == "rolled back"
-    assert state(driver, number) == ("rolled back", "asked to abort")
+    assert driver.begin("ab", NEW, Plan.model_validate(header)) == "rolled back"
+    assert state(driver, 1) == ("rolled back", "asked to abort")
 
 
-def test_copies_of_all_requests_get_as_many_instances_as_the_requests(driver: Driver) -> None:
+def test_copies_of_all_requests_get_as_many_instances_as_the_requests(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = Plan(steps=(Step(mirror=1.0, at_most="1s"),), undecided="rollback")
     many = []
 
-    class Told(Driver):
-        def _over(self, number: int) -> None: ...
+    def looked(of: Steps) -> Any:
+        many.append(len(of.fleet.of("new")))
+        raise RolloutError("enough")
 
-        def _look(self, *_: Any) -> Any:
-            many.append(len(self.fleet.of("new")))
-            raise RolloutError("enough")
-
-    Told(driver.fleet, sleep=lambda _: None).begin("canary", NEW, plan)
+    monkeypatch.setattr(Steps, "_look", looked)
+    driver.begin("canary", NEW, plan)
     assert many == [2]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.journal import Journal
 from deploy.place import Place
-from deploy.rollout import INTERRUPTED, PAUSED, RUNNING
+from deploy.states import INTERRUPTED, PAUSED, RUNNING
 from monitoring.steps import Commands
 from tests.data import project
 

@@ -1,0 +1,7 @@
+"""States of a rollout, as the journal has them, and what may be asked of one."""
+
+PROMOTED, ROLLED_BACK, ENDED, PAUSED, RUNNING = "promoted", "rolled back", "ended", "paused", "running"
+#: What may be asked of a rollout, and the state that it brings.
+WISHES = {"pause": PAUSED, "promote": PROMOTED, "abort": ROLLED_BACK}
+#: Why one is paused whose command was asked to end; one that was killed is still `running`.
+INTERRUPTED = "interrupted"
