@@ -20,7 +20,7 @@ from deploy.faults import RolloutError, RouterError
 from deploy.instances import Instance
 from deploy.journal import ROUTER, Journal
 from deploy.place import LOOK_SECONDS, SCALING, Place
-from deploy.router import envoy
+from deploy.router.messages import Limits
 from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
 from deploy.versions import Version
@@ -55,6 +55,12 @@ class Traffic:
     def back(self) -> Traffic:
         """All users with the stable version."""
         return replace(self, weights={self.stable: WHOLE}, mirror=None, choices=())
+
+    @classmethod
+    def of(cls, state: dict[str, Any], *, retreated: bool) -> Traffic:
+        """Where requests go: as the journal has it, unless users were brought back without it."""
+        found = cls.read(state)
+        return found.back if retreated else found
 
     @classmethod
     def read(cls, state: dict[str, Any]) -> Traffic:
@@ -95,7 +101,7 @@ class Fleet:
         self.plan = plan
         self.say = say
         set_up = plan.router
-        limits = envoy.Limits(connections=set_up.connections, requests=set_up.requests, pending=set_up.requests)
+        limits = Limits(connections=set_up.connections, requests=set_up.requests, pending=set_up.requests)
         self.router = Router(
             place.router,
             Settings(set_up.host, set_up.port, set_up.admin_ports, set_up.threads, limits, set_up.access_log),
@@ -133,8 +139,7 @@ class Fleet:
         state = self.journal.state()
         if not state:
             raise RolloutError("nothing is up: bring a Bento up with `python -m deploy up <bento>`")
-        found = Traffic.read(state)
-        return found.back if self.router.has_retreated() else found
+        return Traffic.of(state, retreated=self.router.has_retreated())
 
     def up(self, tag: str) -> None:
         """Serve a Bento behind the router; does what is left to do if it was begun before.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from data import command, ending
 from data.errors import BentocastError
 from deploy import discovery, journals, processes
 from deploy.faults import InstanceError
-from deploy.journal import AUTOSCALER, Journal, Process
+from deploy.journal import AUTOSCALER, INSTANCE, Journal, Process
 from deploy.place import Place
 
 LOCK = "keeper"
@@ -167,6 +168,8 @@ class Keeper:
         ending.send(signal.SIGKILL, left)
         ending.wait(left, END_SECONDS)
         del self.leaving[process.name]
+        if process.about["kind"] == INSTANCE:  # its home has links to the version's store, and nothing of its own
+            shutil.rmtree(self.place.instances / process.name, ignore_errors=True)
         self.journal.forget(process.name)
         command.say(f"{process.name}: ended" + (", killed" if running else ""))
 

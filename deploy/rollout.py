@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from data.deployment import Plan
 from data.errors import BentocastError
-from deploy import autoscale, ending, steps, versions
-from deploy.ending import ENDING
+from deploy import autoscale, closing, steps, versions
+from deploy.closing import ENDING
 from deploy.faults import RolloutError
 from deploy.fleet import LOCK, Fleet
 from deploy.journal import Rollout
@@ -189,7 +189,7 @@ class Driver:
         begun = journal.last(number, ENDING)
         rollout = self._found(number)
         if begun:
-            return ending.end(self.fleet, rollout, begun.about["state"], begun.about["reason"], self.clock.now())
+            return closing.end(self.fleet, rollout, begun.about["state"], begun.about["reason"], self.clock.now())
         try:
             journal.set_state(number, RUNNING)
             state, reason = Steps.of(self.fleet, rollout, self.clock).take()
@@ -207,7 +207,7 @@ class Driver:
         if state == PAUSED:
             journal.set_state(number, PAUSED, reason)
             self.fleet.say(GONE_BACK if steps.recall(self.fleet, number).held else GO_ON)
-            ending.tell(self.fleet, number)
+            closing.tell(self.fleet, number)
             state = WISHES.get(wish := journal.wished(number), PAUSED)  # asked for while people were told
             if state == PAUSED:
                 return PAUSED
@@ -221,4 +221,4 @@ class Driver:
             self.fleet.back()
 
     def _close(self, rollout: Rollout, state: str, reason: str) -> str:
-        return ending.close(self.fleet, rollout, state, reason, self.clock.now())
+        return closing.close(self.fleet, rollout, state, reason, self.clock.now())

@@ -16,6 +16,8 @@ from deploy import journals
 from deploy.fleet import Traffic
 from deploy.journal import Journal, Rollout
 from deploy.place import Place
+from deploy.router.messages import Files
+from deploy.router.router import has_retreated
 from deploy.router.routing import WHOLE
 
 LOOK_SECONDS = 10.0
@@ -53,7 +55,8 @@ class Rollouts(Collector):
                 return
             self._journal = journals.of(self._place)
         state = self._journal.state()
-        self._seen = (self._journal.under_way(), Traffic.read(state) if state else None)
+        retreated = has_retreated(Files.within(self._place.router))
+        self._seen = (self._journal.under_way(), Traffic.of(state, retreated=retreated) if state else None)
 
     def collect(self) -> Iterator[Metric]:
         """What was seen, for Prometheus."""

@@ -14,10 +14,10 @@ import yaml
 
 from data.atomic import write_text
 from deploy.faults import RouterError
-from deploy.router import counters, envoy
+from deploy.router import clusters, counters, envoy, routes
 from deploy.router.admin import Admin
 from deploy.router.counters import Counters
-from deploy.router.envoy import Files, Limits
+from deploy.router.messages import PUBLIC, Files, Limits, Message
 from deploy.router.routing import PROTOCOLS, Routing, cluster
 
 #: How long Envoy may take to take over what it was given.
@@ -29,7 +29,7 @@ POLL_SECONDS = 0.01
 #: Ends the revision of routes that bring users back.
 BACK = "-back"
 #: What Envoy counts of each kind of file.
-STATS = {"routes": f"http.{envoy.PUBLIC}.rds.{envoy.PUBLIC}", "clusters": "cluster_manager.cds"}
+STATS = {"routes": f"http.{PUBLIC}.rds.{PUBLIC}", "clusters": "cluster_manager.cds"}
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Router:
         """
         self._validate(routing)
         self._put_endpoints(routing)
-        self._put(self._files.clusters, envoy.clusters(routing, self._files, self.settings.limits, str(revision)))
-        self._put(self._files.routes, envoy.routes(routing, str(revision)))
+        self._put(self._files.clusters, clusters.clusters(routing, self._files, self.settings.limits, str(revision)))
+        self._put(self._files.routes, routes.routes(routing, str(revision)))
         for port in self.admins:
             self._put(self._bootstrap(port), self._start_with(port))
 
@@ -130,15 +130,15 @@ class Router:
         self._validate(routing)
         self._put_endpoints(routing)
         before = self._resources(self._files.clusters)
-        wanted = envoy.clusters(routing, self._files, self.settings.limits, str(revision))
+        wanted = clusters.clusters(routing, self._files, self.settings.limits, str(revision))
         coming = {one["name"] for one in wanted["resources"]}
         going = [one for one in before if one["name"] not in coming]
         both = wanted | {"resources": [*wanted["resources"], *going]}
         self._swap("clusters", self._files.clusters, both, f"{revision}-both" if going else str(revision))
         self._wait_until_healthy(routing, {version for version in routing.asked if version != trusted})
         if back:
-            self._put(self._files.back, envoy.routes(back, f"{revision}{BACK}"))
-        self._swap("routes", self._files.routes, envoy.routes(routing, str(revision)), str(revision))
+            self._put(self._files.back, routes.routes(back, f"{revision}{BACK}"))
+        self._swap("routes", self._files.routes, routes.routes(routing, str(revision)), str(revision))
         if not back:
             self._files.back.unlink(missing_ok=True)
         if going:
@@ -159,14 +159,14 @@ class Router:
         back = self._files.back
         if not back.exists():
             return False
-        revision = self._revision(back)
+        revision = _revision(back)
         back.rename(self._files.routes)
         self._confirm("routes", revision, self._refused("routes"))
         return True
 
     def has_retreated(self) -> bool:
         """Whether users were brought back, and nothing was applied since."""
-        return self._files.routes.exists() and self._revision(self._files.routes).endswith(BACK)
+        return has_retreated(self._files)
 
     def drain(self, ports: Iterable[int], seconds: float) -> None:
         """Take no new connections, and wait until no request is under way to any endpoint, or so long.
@@ -215,7 +215,7 @@ class Router:
                 while admin.stat(f"cluster.{name}.upstream_rq_active") and time.monotonic() < late:
                     time.sleep(POLL_SECONDS)
 
-    def _swap(self, kind: str, path: Path, message: envoy.Message, revision: str) -> None:
+    def _swap(self, kind: str, path: Path, message: Message, revision: str) -> None:
         """Rename a file in, and wait until all Envoys go by it. What does not change stays, since Envoy ignores it."""
         if _by_name(self._resources(path)) == _by_name(message["resources"]):
             if kind == "routes" and self.has_retreated():  # to what is asked for now; Envoy goes on by that revision
@@ -276,22 +276,18 @@ class Router:
             raise RouterError(f"Envoy refuses the configuration in {scratch}: {said}")
 
     def _put_endpoints(self, routing: Routing) -> None:
-        for name, message in envoy.endpoints(routing).items():
+        for name, message in clusters.endpoints(routing).items():
             path = self._files.endpoints / f"{name}.yaml"
             text = yaml.safe_dump(message, sort_keys=False)
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 write_text(path, text)
 
     @staticmethod
-    def _revision(path: Path) -> str:
-        return str(yaml.safe_load(path.read_text(encoding="utf-8"))["version_info"])
-
-    @staticmethod
     def _resources(path: Path) -> list[dict[str, Any]]:
         """Those in a file now."""
         return list(yaml.safe_load(path.read_text(encoding="utf-8"))["resources"]) if path.exists() else []
 
-    def _start_with(self, admin_port: int) -> envoy.Message:
+    def _start_with(self, admin_port: int) -> Message:
         log = self._folder / "access.log" if self.settings.access_log else None
         return envoy.bootstrap(
             host=self.settings.host,
@@ -306,10 +302,19 @@ class Router:
         return self._folder / f"envoy-{admin_port}.yaml"
 
     @staticmethod
-    def _put(path: Path, message: envoy.Message) -> None:
+    def _put(path: Path, message: Message) -> None:
         write_text(path, yaml.safe_dump(message, sort_keys=False))
 
 
 def _by_name(resources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Their order says nothing."""
     return {one["name"]: one for one in resources}
+
+
+def has_retreated(files: Files) -> bool:
+    """Whether users were brought back, and nothing was applied since, by what an Envoy's files say."""
+    return files.routes.exists() and _revision(files.routes).endswith(BACK)
+
+
+def _revision(path: Path) -> str:
+    return str(yaml.safe_load(path.read_text(encoding="utf-8"))["version_info"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from data.deployment import Autoscale, Deploy, Plan, Step
-from deploy import ending, keeper, status
+from deploy import closing, keeper, status
 from deploy.autoscale import Autoscaler
 from deploy.faults import BusyError, InstanceError, RolloutError
 from deploy.fleet import LOCK, Fleet, Traffic
@@ -191,7 +191,7 @@ def test_what_is_asked_for_while_people_are_told_of_a_pause_is_done(
         if state(driver, number)[0] == "paused":
             fleet.journal.wish(number, "abort")
 
-    monkeypatch.setattr(ending, "tell", asked)
+    monkeypatch.setattr(closing, "tell", asked)
     header = {"steps": [{"header": {"name": "x-group", "value": "b"}}], "end": "stay"}
     assert driver.begin("ab", NEW, Plan.model_validate(header)) == "rolled back"
     assert state(driver, 1) == ("rolled back", "asked to abort")

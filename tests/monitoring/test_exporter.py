@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from data.verdict import Check, Outcome, Verdict
 from deploy.journal import Journal
 from deploy.place import Place
+from deploy.router.router import BACK
 from monitoring.exporter import LONGEST_NAME, MOST_CHECKS, Exporter, Server
 from monitoring.rollouts import Rollouts
 from tests.monitoring.servers import wait_for
@@ -238,6 +239,12 @@ def test_a_rollout_is_told_until_it_ends(tmp_path: Path) -> None:
         ("rollout_weight_ratio", "one"): pytest.approx(0.9),
         ("rollout_weight_ratio", "two"): pytest.approx(0.1),
     }
+    routes = place.router / "routes" / "routes.yaml"
+    routes.parent.mkdir(parents=True)
+    routes.write_text(f"version_info: 2{BACK}")  # users were brought back while the journal was away
+    rollouts.look()
+    assert told(rollouts)["rollout_weight_ratio", "one"] == 1
+    assert ("rollout_weight_ratio", "two") not in told(rollouts)
     journal.end(number, "promoted", "", now=2_000.0)
     journal.put_state({})
     rollouts.look()
