@@ -12,6 +12,9 @@ from data.section import Section, Share
 
 #: Each edge of the router's histograms of latencies is this many times the one before.
 STEP = 1.1
+#: A copy of a request is answered beside its original, and where both want the same core it takes up to twice as long: so
+#: many steps more are tolerated, and have to be ruled out, of copies.
+BESIDE_STEPS = 7
 #: Ratios of latencies are whole steps up to rounding.
 ROUNDING = 1e-9
 
@@ -76,6 +79,11 @@ class SlownessLimits(Section):
     def excluded_steps(self) -> int:
         """Edges between those that stable and canary are compared at, to rule harm out."""
         return math.floor(math.log(self.excluded) / math.log(STEP) + ROUNDING)
+
+    @property
+    def room(self) -> int:
+        """Edges that there must be above one that is compared."""
+        return self.excluded_steps + BESIDE_STEPS
 
     @model_validator(mode="after")
     def _excludes_more_than_it_tolerates(self) -> Self:

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from data.rollout import STEP, Judgement, PairLimits
+from data.rollout import BESIDE_STEPS, STEP, Judgement, PairLimits
 from data.verdict import Check, Outcome, Verdict
 from deploy import counts, evidence
 from deploy.counts import Pairs, Phase, Split
@@ -157,42 +157,61 @@ def _errors(phases: Sequence[Phase], judgement: Judgement) -> Check:
 
 
 def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgement) -> Check:
-    """Whether the canary takes longer: harm by the mean over edges, its absence at every edge."""
+    """Whether the canary takes longer: harm by the mean over edges, its absence at every edge.
+
+    Copies are compared more leniently (`BESIDE_STEPS`), so they can fail a canary that is much slower, and speak for one
+    only where nothing else does: that they are not twice as slow says nothing of a tenth.
+    """
     name, limits = "slowness", judgement.slowness
     timed = [one for one in phases if one.over]
-    asked = _total([one.requests for one in timed])
     if not edges:
         text = f"{name}: no edges to compare latencies at, since the stable version had no traffic before the canary"
         return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text)
+    weighed = [one for one in timed if one.drawn] or timed
+    copied = bool(weighed) and not weighed[0].drawn
+    asked = _total([one.requests for one in weighed])
 
-    def events(pick: Callable[[Phase, float, int], Split], edge: float, steps: int) -> list[Events]:
-        return [_events(one.weight, pick(one, edge, steps), judgement) for one in timed]
+    def events(
+        pick: Callable[[Phase, float, int], Split], some: Sequence[Phase], edge: float, steps: int
+    ) -> list[Events]:
+        return [_events(one.weight, pick(one, edge, steps + _beside(one)), judgement) for one in some]
 
-    harm = {edge: float(evidence.rate_above(events(compared, edge, limits.tolerated_steps), 1.0)) for edge in edges}
-    harmless = {
-        edge: _not_slower(events(ruled_out, edge, limits.excluded_steps), asked.canary, judgement) for edge in edges
+    harm = {
+        edge: float(evidence.rate_above(events(compared, timed, edge, limits.tolerated_steps), 1.0)) for edge in edges
     }
+    harmless = {
+        edge: _not_slower(events(ruled_out, weighed, edge, limits.excluded_steps), asked.canary, judgement)
+        for edge in edges
+    }
+    beside = BESIDE_STEPS if copied else 0
+    of = ", as copies, " if copied else " "
+    seldom = f"seldom slow at each of {len(edges)} edges"
     scale = Scale(
         harm=float(evidence.mean(list(harm.values()))),
         harmless=min(harmless.values()),
         claims=(
-            f"it is more than {_percent(STEP**limits.tolerated_steps - 1)} slower",
-            f"it is less than {_percent(STEP**limits.excluded_steps - 1)} slower or seldom slow at each of {len(edges)} edges",
+            f"it is{of}more than {_percent(STEP ** (limits.tolerated_steps + beside) - 1)} slower",
+            f"it is{of}less than {_percent(STEP ** (limits.excluded_steps + beside) - 1)} slower or {seldom}",
         ),
     )
     worst = max(edges, key=lambda edge: (harm[edge], edge))
-    over = _total([compared(one, worst, limits.tolerated_steps) for one in timed])
-    above = counts.at_least(timed[-1].over, worst * STEP**limits.tolerated_steps) if timed else None
+    steps = limits.tolerated_steps + beside
+    over = _total([compared(one, worst, steps) for one in weighed])
+    above = counts.at_least(timed[-1].over, worst * STEP**steps) if timed else None
     text = _against(over, asked, f" over {_milliseconds(above or worst)}", f" over {_milliseconds(worst)}")
     numbers = _numbers(over, asked) | {"edge": worst}
     for edge in edges:
         numbers |= {f"log_harm over {edge:g} s": harm[edge], f"log_harmless over {edge:g} s": harmless[edge]}
     sample = Sample(asked.canary, judgement.requests, "requests")
     check = _check(name, text, scale, sample, judgement, numbers)
-    hint = _too_coarse(timed, edges, limits.excluded_steps)
+    hint = _too_coarse(weighed, edges, limits.excluded_steps + beside)
     if hint and sample.seen and check.outcome is Outcome.INCONCLUSIVE:
         return check.model_copy(update={"text": f"{check.text}; {hint}"})
     return check
+
+
+def _beside(one: Phase) -> int:
+    return 0 if one.drawn else BESIDE_STEPS
 
 
 def _too_coarse(timed: Sequence[Phase], edges: Sequence[float], steps: int) -> str:

@@ -112,7 +112,7 @@ class Progress:
         timed = before.within.get(float("inf"), 0)
         if self.edges or timed < FEWEST_TIMES:
             return False
-        self.edges = counts.edges(before.over(), timed, judgement.slowness.excluded_steps)
+        self.edges = counts.edges(before.over(), timed, judgement.slowness.room)
         return True
 
     def verdict(self, steps: tuple[Step, ...], judgement: Judgement) -> Verdict:

@@ -388,3 +388,23 @@ def test_limits_share_alpha_out() -> None:
         {"split": 0.0005, "errors": 0.006, "slowness": 0.002, "answers": 0.001, "accuracy": 0.0005}
     )
     assert math.fsum(told.values()) == pytest.approx(USUAL.alpha)
+
+
+def test_copies_may_take_twice_as_long_since_their_originals_are_answered_beside_them() -> None:
+    def copies(slower: float) -> Phase:
+        return dataclasses.replace(phase(16_000, 0.5, slower=slower), drawn=False)
+
+    assert outcome("slowness", copies(1.8)) in {Outcome.PASS, Outcome.INCONCLUSIVE}
+    assert outcome("slowness", copies(2.5)) is Outcome.FAIL
+    assert "it is, as copies, more than 114 % slower" in check_of("slowness", verdict(copies(1.0))).text
+
+
+def test_copies_do_not_speak_for_a_canary_that_is_slower_with_users() -> None:
+    copies = dataclasses.replace(phase(16_000, 0.5), drawn=False)
+    assert outcome("slowness", copies) is Outcome.PASS
+    users = phase(200, 0.1)
+    assert check_of("slowness", verdict(copies, users)).numbers["log_harmless"] == pytest.approx(
+        check_of("slowness", verdict(users)).numbers["log_harmless"]
+    )
+    both = verdict(copies, phase(16_000, 0.25, slower=1.3))
+    assert check_of("slowness", both).outcome is Outcome.FAIL
