@@ -12,6 +12,8 @@ from data import command, configuration
 from data.params import PARAMS, Params
 from loadtests import signals
 
+#: Figures of rollouts (`loadtests.rollouts.figures`).
+ROLLOUTS = ("moves", "failing", "slow", "nonsense", "kills", "router")
 OUT = Path("out/loadtest")
 EXIT_CODES = (
     "Exit codes: 0 pass, 7 fail, 8 inconclusive, 9 it could not be run or its numbers cannot be trusted, 2 usage."
@@ -118,9 +120,13 @@ def main(argv: list[str]) -> None:
     made["proof"].add_argument("--numbers", type=Path, help="file that the numbers of each gate are added to, as JSON")
     made["demo"].add_argument("--bento", metavar="TAG", default="bentocast:latest", help="(default: the newest)")
     made["demo"].add_argument("--out", type=Path, default=Path("out/demo"), help="folder of the reports")
-    names = ("moves", "failing", "slow", "nonsense", "kills", "router")
     made["rollouts"].add_argument(
-        "figures", nargs="*", default=names, metavar="FIGURE", help=f"which of {', '.join(names)} (default: all)"
+        "figures",
+        nargs="*",
+        default=ROLLOUTS,
+        type=_figure,
+        metavar="FIGURE",
+        help=f"which of {', '.join(ROLLOUTS)} (default: all)",
     )
     made["rollouts"].add_argument("--bento", metavar="TAG", default="bentocast:latest", help="(default: the newest)")
     made["rollouts"].add_argument("--moves", type=_count, default=20, help="of each kind (default: %(default)s)")
@@ -147,6 +153,12 @@ def _count(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"got {text}, wanted 0 or more")
     return value
+
+
+def _figure(text: str) -> str:
+    if text not in ROLLOUTS:
+        raise argparse.ArgumentTypeError(f"got {text}, wanted one of {', '.join(ROLLOUTS)}")
+    return text
 
 
 def _gate_arguments(parser: argparse.ArgumentParser) -> None:
