@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from loadtests.faults import LoadtestError
 from loadtests.rollouts import site
 from loadtests.rollouts.site import Load, Site
 from loadtests.serving import h2load, openloop
+from loadtests.serving.openloop import Offered
 from loadtests.serving.ratios import percentile
 
 #: A rollout of a few seconds: what is counted here is what is lost on the way, not how sharp the judge is.
@@ -53,10 +55,10 @@ WHOLE: dict[str, Any] = {}
 #: A slow version's p95, as a multiple, and by how much it may miss that.
 SLOWER, NEAR = 1.3, 0.04
 #: Copies that are made to find one like that, and the loop of the first.
-TRIES, FIRST_LOOP_SECONDS = 8, 0.0005
-#: Requests/s that slowness is looked for at, and the turns in which a copy is compared with what it is a copy of.
-RATE = 100
-TURNS, TURN_SECONDS = 8, 4.0
+TRIES, FIRST_LOOP_SECONDS = 8, 0.002
+#: Requests/s that slowness is looked for at, series in each, and the turns in which a copy is compared with what it is a copy of.
+RATE, SERIES = 40, 32
+TURNS, TURN_SECONDS = 8, 5.0
 
 Row = tuple[str, str]
 
@@ -111,8 +113,8 @@ def _slow(tag: str, params: Path, share: float) -> list[Row]:
     bad, before, p95 = _slowed(tag, params, share)
     name = f"{p95 / before - 1:.0%} slower at p95, by a loop in {share:.0%} of requests"
     try:
-        with site.up(tag, BARE, params) as place, Load.on(place, RATE):
-            time.sleep(5.0)
+        with site.up(tag, BARE, params) as place, _asking(place):
+            time.sleep(10.0)
             done = place.run("canary", bad)
     finally:
         spoiled.remove(bad)
@@ -149,19 +151,50 @@ def _slowed(tag: str, params: Path, share: float) -> tuple[str, float, float]:
     raise LoadtestError(f"no loop in {share:.0%} of requests makes p95 {SLOWER:g} times as long, after {TRIES} tries")
 
 
+@contextlib.contextmanager
+def _asking(place: Site) -> Iterator[None]:
+    """Users who ask for many series at once, until the block ends."""
+    request, over = _request(place), threading.Event()
+
+    def ask() -> None:
+        turn = 0
+        while not over.is_set():
+            turn += 1
+            _offered(place, request, turn)
+
+    users = threading.Thread(target=ask)
+    users.start()
+    try:
+        yield
+    finally:
+        over.set()
+        users.join()
+
+
 def _p95(*places: Site) -> list[float]:
     """Of half a minute of requests to each, in turns, seconds, through their routers."""
-    examples = requests.get(f"{places[0].url}/v1/timeseries/examples", timeout=30).json()["examples"]
-    body = json.dumps(examples[0]["request"]).encode()
-    request = openloop.request("/v1/timeseries/forecast", body, ("content-type: application/json",))
+    request = _request(places[0])
     took: list[list[float]] = [[] for _ in places]
     for turn in range(TURNS + 1):
-        for place, all_of_them in zip(places, took, strict=True):
-            times = openloop.schedule(RATE, TURN_SECONDS, turn)
-            offered = openloop.offer(place.port, request, times, TURN_SECONDS, connections=64)
+        for place, times in zip(places, took, strict=True):
+            offered = _offered(place, request, turn)
             if turn:  # the first warms up
-                all_of_them.extend(offered.latencies.get(200, []))
+                times.extend(offered.latencies.get(200, []))
     return [percentile(one, 0.95) for one in took]
+
+
+def _offered(place: Site, request: bytes, seed: int) -> Offered:
+    times = openloop.schedule(RATE, TURN_SECONDS, seed)
+    return openloop.offer(place.port, request, times, TURN_SECONDS, connections=64)
+
+
+def _request(place: Site) -> bytes:
+    """A request for so many series that whole milliseconds, which the router counts in, are a small part of it."""
+    examples = requests.get(f"{place.url}/v1/timeseries/examples", timeout=30).json()["examples"]
+    asked = examples[0]["request"]
+    asked["inputs"] = [one | {"name": f"{number}"} for number in range(SERIES) for one in asked["inputs"][:1]]
+    body = json.dumps(asked).encode()
+    return openloop.request("/v1/timeseries/forecast", body, ("content-type: application/json",))
 
 
 def nonsense(tag: str, params: Path, _: int) -> list[Row]:
