@@ -82,7 +82,7 @@ class SlownessLimits(Section):
 
     @property
     def room(self) -> int:
-        """Edges that there must be above one that is compared."""
+        """Edges that there must be above one that copies, too, are compared at."""
         return self.excluded_steps + BESIDE_STEPS
 
     @model_validator(mode="after")

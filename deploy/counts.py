@@ -71,7 +71,7 @@ def edges(over: Mapping[float, int], requests: int, room: int = 3) -> tuple[floa
         over: stable version's requests that took longer than each edge, in seconds.
         requests: all of the stable version's.
         room: steps of `STEP` that the grid goes on above the highest edge, to compare with a slower canary:
-            `SlownessLimits.room`.
+            `SlownessLimits.excluded_steps`, or `room` where copies are compared.
 
     Returns:
         In order; fewer than five where they coincide, none where no request is over an edge.

@@ -45,12 +45,12 @@ class Clock:
     Attributes:
         sleep: waits, seconds.
         now: seconds since 1970.
-        spent: seconds that no change of the time of day touches.
+        monotonic: seconds that no change of the time of day touches.
     """
 
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time
-    spent: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = time.monotonic
 
 
 @dataclass
@@ -113,10 +113,10 @@ class Steps:
         if plan.end == "stay" and progress.step == len(plan.steps) - 1:
             journal.keep(number, progress.written())
             return PAUSED, f"{step} as long as you like"
-        last = self.clock.spent()
+        last = self.clock.monotonic()
         while True:
             self.clock.sleep(COUNT_SECONDS)
-            now = self.clock.spent()
+            now = self.clock.monotonic()
             progress.spent, last = progress.spent + now - last, now
             verdict = self._look()
             wish = journal.wished(number)
@@ -227,7 +227,7 @@ class Steps:
 
     def _tell(self, verdict: Verdict) -> None:
         """A line when something is new, and every few seconds."""
-        said, now = (self.progress.step, verdict.outcome), self.clock.spent()
+        said, now = (self.progress.step, verdict.outcome), self.clock.monotonic()
         if said == self._told[0] and now - self._told[1] < TELL_SECONDS:
             return
         self._told = (said, now)

@@ -105,7 +105,7 @@ def _counted(
             found.append(phase(weight, *seen, timed=timed >= FEWEST_TIMES))
     if timed < FEWEST_TIMES:
         return found, ()
-    return found, counts.edges(earlier.over(), timed, judgement.slowness.room)
+    return found, counts.edges(earlier.over(), timed, judgement.slowness.excluded_steps)
 
 
 def _nothing(why: str) -> Verdict:

@@ -153,7 +153,11 @@ def _slowed(tag: str, params: Path, share: float) -> tuple[str, float, float]:
 
 @contextlib.contextmanager
 def _asking(place: Site) -> Iterator[None]:
-    """Users who ask for many series at once, until the block ends."""
+    """Users who ask for many series at once, until the block ends.
+
+    Raises:
+        LoadtestError: they stopped before, so what was seen was seen without them.
+    """
     request, over = _request(place), threading.Event()
 
     def ask() -> None:
@@ -166,6 +170,10 @@ def _asking(place: Site) -> Iterator[None]:
     users.start()
     try:
         yield
+        if not users.is_alive():
+            raise LoadtestError(
+                f"{place.url}: the users stopped asking before the rollout ended; see the traceback above"
+            )
     finally:
         over.set()
         users.join()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from data.rollout import STEP
-from deploy.counts import Phase, Split, edges
+from data.rollout import STEP, Judgement
+from data.verdict import Check, Outcome, Verdict
+from deploy.counts import Pairs, Phase, Split, edges
+from deploy.judge import judge
 
 MEDIAN_SECONDS = 0.01
 GRID = tuple(MEDIAN_SECONDS * STEP**step for step in range(-30, 41))
@@ -34,3 +36,18 @@ def phase(
 
 
 EDGES = edges(over(2_000), 2_000)
+
+
+USUAL = Judgement()
+
+
+def verdict(*phases: Phase, answers: Pairs | None = None, accuracy: Pairs | None = None) -> Verdict:
+    return judge(phases, EDGES, USUAL, answers=answers, accuracy=accuracy)
+
+
+def check_of(name: str, verdict: Verdict) -> Check:
+    return next(check for check in verdict.checks if check.name == name)
+
+
+def outcome(name: str, *phases: Phase) -> Outcome:
+    return check_of(name, verdict(*phases)).outcome

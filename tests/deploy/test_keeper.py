@@ -105,12 +105,18 @@ def test_a_process_that_dies_too_often_is_given_up(kept: Keeper) -> None:
 
 
 def test_what_is_not_wanted_ends_and_is_forgotten(kept: Keeper) -> None:
+    home, store = kept.place.instances / "one", kept.place.folder / "store"
+    home.mkdir(parents=True)
+    store.mkdir()
+    (home / "models").symlink_to(store)
     kept.journal.want("one", about(kept))
     kept.look()
     child = kept.children[pid(kept)]
     kept.journal.unwant("one")
     wait_for(lambda: kept.look() == 0, "it is not forgotten")
     assert child.wait() != 0
+    assert not home.exists()
+    assert store.exists()
 
 
 def test_one_that_goes_is_no_target_before_it_is_asked_to_end(kept: Keeper) -> None:
