@@ -20,6 +20,7 @@ from _bentoml_sdk import Service
 
 from data.errors import BentocastError
 from service import settings as configuration
+from service.image import IMAGE
 
 if TYPE_CHECKING:
     from service.life import Life
@@ -68,6 +69,7 @@ def _life() -> Life:
 @bentoml.service(
     name=MODEL,
     service_class=Fronted,
+    image=IMAGE,
     workers=SETTINGS.workers,
     traffic={"timeout": SETTINGS.deadline_seconds},
     metrics={"enabled": False},  # counted in front, with labels that cannot grow
