@@ -13,7 +13,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help venv localhost pipeline run bento test clients test-services lint format loadtest demo monitoring bench bench-serving figures proto lock clean
+.PHONY: help venv localhost pipeline run bento test clients test-services container-test lint format loadtest demo monitoring bench bench-serving figures proto lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ clients: venv # environments for the client libraries in the tests; what cannot 
 	@python -m tests.clients.environments
 
 test: localhost venv clients ## all tests that need neither root nor servers
-	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not services"
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not services and not containers"
 
 # Debian's packages for the tests of real servers and a real browser; installed if we may, else they are skipped with a reason.
 SERVICES := postgresql chromium chromium-driver prometheus prometheus-alertmanager prometheus-pushgateway
@@ -60,6 +60,13 @@ test-services: localhost venv ## the tests that want a database server, a browse
 	@[ "$$(id -u)" != 0 ] || [ -z "$(MISSING)" ] || { echo "make: installing $(MISSING)"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(MISSING) >/dev/null; }
 	pytest -n 2 --dist loadfile -m services
+
+# A command that puts python:3.11-slim into buildah's store, for machines that no registry of images can be reached from.
+CONTAINER_BASE ?= buildah pull --quiet docker.io/library/python:3.11-slim
+container-test: localhost venv ## build an image with buildah, run it with podman, ask it over HTTP and gRPC (root; buildah, podman, runc)
+	@command -v buildah podman runc >/dev/null || { echo "make: apt-get install buildah podman runc, as root" >&2; exit 1; }
+	@buildah images -q docker.io/library/python:3.11-slim >/dev/null 2>&1 || $(CONTAINER_BASE)
+	pytest -m containers
 
 lint: venv ## ruff, mypy --strict, lock files
 	ruff check .

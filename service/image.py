@@ -29,7 +29,7 @@ UNREAD = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.cpp", "*.h", "*.hpp", "*.a")
 
 SECOND_STAGE = f"""\
 cd /app/.venv/lib && find . -depth -type d -name tests -exec rm -rf {{{{}}}} + && \\
-    find . -type f \( {" -o ".join(f"-name '{name}'" for name in UNREAD)} \) -delete && \\
+    find . -type f \\( {" -o ".join(f"-name '{name}'" for name in UNREAD)} \\) -delete && \\
     python -m compileall -q -j 0 --invalidation-mode unchecked-hash {BENTO}/src && mkdir /state
 # What serves: the packages, the Bento, and a user to whom only {STATE} belongs.
 FROM {{base}}
@@ -41,7 +41,7 @@ ENV PATH="/app/.venv/bin:$PATH" LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEB
 ENV BENTO_PATH={BENTO} BENTOML_HOME={STATE} BENTOML_HOST=0.0.0.0 BENTOML_CONTAINERIZED=true BENTOML_DO_NOT_TRACK=True
 {{envs}}VOLUME {STATE}
 WORKDIR {BENTO}
-HEALTHCHECK --start-period=30s --interval=10s --timeout=3s CMD ["python", "src/service/healthcheck.py"]
+HEALTHCHECK --start-period=30s --interval=10s --timeout=3s CMD ["python", "-IS", "src/service/healthcheck.py"]
 EXPOSE 3001"""
 
 

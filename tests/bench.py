@@ -154,7 +154,8 @@ def pipeline() -> None:
 def main() -> None:
     """Run all benchmarks, or one contender."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["features", "serving", "join", "pipeline"], help="default: all")
+    parts = ["features", "serving", "join", "monitoring", "pipeline"]
+    parser.add_argument("part", nargs="?", choices=parts, help="default: all but monitoring, which needs a Bento")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--series", type=int, default=SERIES, help=argparse.SUPPRESS)
@@ -168,6 +169,9 @@ def main() -> None:
     for name, part in {"features": features, "serving": serving, "join": join}.items():
         if asked.part in (None, name):
             part(asked.rounds)
+    if asked.part == "monitoring":
+        # In a process of its own: locust replaces parts of the standard library, which must come before all else.
+        subprocess.run([sys.executable, "-m", "tests.bench_monitoring", str(asked.rounds)], check=True)
     if asked.part in (None, "pipeline"):
         pipeline()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import random
 import signal
@@ -230,6 +231,7 @@ class Users:
     url: str
     told: Counter[str] = field(default_factory=Counter)
     over: threading.Event = field(default_factory=threading.Event)
+    repeated: int = 0
 
     def ask(self) -> None:
         """Until it is over."""
@@ -239,10 +241,19 @@ class Users:
             example = session.get(f"{self.url}/v1/timeseries/examples", timeout=30).json()["examples"][0]["request"]
             while not self.over.wait(0.02):
                 try:
-                    answer = session.post(f"{self.url}/v1/timeseries/forecast", json=example, timeout=30)
+                    answer = self._answer(session, example)
                     self.told[str(answer.status_code)] += 1
                 except requests.RequestException as err:
                     self.told[type(err).__name__] += 1
+
+    def _answer(self, session: requests.Session, example: Any) -> requests.Response:
+        """An answer; one that breaks off in the middle is asked for once more, which `Retry` does not do."""
+        send = functools.partial(session.post, f"{self.url}/v1/timeseries/forecast", json=example, timeout=30)
+        try:
+            return send()
+        except requests.exceptions.ChunkedEncodingError:
+            self.repeated += 1
+            return send()
 
 
 def kills(tag: str, params: Path, many: int) -> list[Row]:
@@ -270,6 +281,7 @@ def kills(tag: str, params: Path, many: int) -> list[Row]:
     return [
         (f"rollouts with a kill -9, {many}", ", ".join(f"{count} {end}" for end, count in ends.items())),
         ("users' requests without a right answer", f"{wrong} of {users.told.total()}: {dict(users.told)}"),
+        ("answers that broke off and were asked for again", str(users.repeated)),
     ]
 
 

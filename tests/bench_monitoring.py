@@ -1,0 +1,149 @@
+"""The monitoring part of `make bench`: what watching a service costs it, against the same Bento that nobody watches.
+
+Watched: what the service counts of models and inputs, its record, and beside it Prometheus, Alertmanager, Pushgateway and
+the exporter with the seven tests. Recorded: a copy of the Bento that counts nothing of the model, while those beside it are
+stopped; it writes the record of forecasts, which is there without monitoring too. Bare: no record either. All are
+saturated in turn, each time for one interval of scraping.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import locust  # noqa: F401 - first of all that opens connections
+import numpy as np
+import psutil
+import requests
+
+from loadtests import spoiled
+from loadtests.arrivals import Source, picks
+from loadtests.gate import bentos
+from loadtests.lock import alone
+from loadtests.processes import running
+
+ROOT = Path(__file__).parents[1]
+WATCHED, RECORDED, BARE = "watched", "recorded", "bare"
+SIDES = (WATCHED, RECORDED, BARE)
+#: Prometheus asks once in so many seconds; connections are as in `make bench-serving`.
+PIECE_SECONDS, CONNECTIONS, PROTOCOLS = 15.0, 16, ("native",)
+UNCOUNTED = """
+
+_counted = Worker.of.__func__  # type: ignore[attr-defined]
+
+
+def _uncounted(cls, served, settings):  # type: ignore[no-untyped-def]
+    import dataclasses
+
+    return _counted(cls, dataclasses.replace(served, watch=lambda _: None), settings)
+
+
+Worker.of = classmethod(_uncounted)  # type: ignore[assignment,method-assign]
+"""
+
+
+def monitoring(rounds: int) -> None:
+    """Throughput watched over throughput unwatched: the median over the rounds, and the least and most.
+
+    Needs a Bento in the store (`make bento`) and Prometheus (`make test-services` installs it).
+    """
+    newest = bentos.find("bentocast:latest")
+    copy = spoiled.make(newest.tag, UNCOUNTED, "uncounted")
+    print(
+        "\n| monitoring | bare, requests/s | watched over recorded, by rounds | recorded over bare |\n|---|---|---|---|"
+    )
+    try:
+        with tempfile.TemporaryDirectory(prefix="bentocast-bench-") as name, alone(bentos.LOCK) as mark:
+            folder = Path(name)
+            commands = {
+                WATCHED: bentos.command(WATCHED, newest, folder / WATCHED),
+                RECORDED: bentos.command(RECORDED, bentos.find(copy), folder / RECORDED),
+                BARE: bentos.command(BARE, bentos.find(copy), folder / BARE),
+            }
+            commands[BARE].environment["BENTOCAST_RECORD"] = "false"
+            with running(commands, folder / "logs", mark=mark, together=True) as servers:
+                sources = {
+                    protocol: {
+                        side: Source(f"http://127.0.0.1:{server.port}", protocol, 0) for side, server in servers.items()
+                    }
+                    for protocol in PROTOCOLS
+                }
+                record = commands[WATCHED].environment["BENTOCAST_RECORD_URL"]
+                with _watching(folder, servers[WATCHED].port, record) as watchers:
+                    for protocol, asked in sources.items():
+                        _compare(protocol, asked, watchers, rounds)
+    finally:
+        spoiled.remove(copy)
+
+
+def _compare(protocol: str, sources: dict[str, Source], watchers: psutil.Process, rounds: int) -> None:
+    draw = np.random.default_rng(0)
+    rounds_of: list[dict[str, float]] = []
+    for number in range(rounds + 1):  # the first one warms up
+        rates = {}
+        for side in draw.permutation(SIDES):
+            _send(watchers, signal.SIGCONT if side == WATCHED else signal.SIGSTOP)
+            drawn = picks(10_000, len(sources[side].connection.messages), draw)
+            told = sources[side].saturate(CONNECTIONS, PIECE_SECONDS if number else 2.0, drawn)
+            assert not told.failed, told.worst
+            rates[side] = told.right / told.seconds
+        rounds_of.append(rates)
+    _send(watchers, signal.SIGCONT)
+    measured = rounds_of[1:]
+    bare = statistics.median(rates[BARE] for rates in measured)
+    cells = [_ratios(measured, WATCHED, RECORDED), _ratios(measured, RECORDED, BARE)]
+    print(f"| {protocol} | {bare:.0f} | {' | '.join(cells)} |", flush=True)
+
+
+def _ratios(rounds: list[dict[str, float]], over: str, under: str) -> str:
+    ratios = sorted(rates[over] / rates[under] for rates in rounds)
+    return f"{statistics.median(ratios):.3f} ({', '.join(f'{ratio:.3f}' for ratio in ratios)})"
+
+
+@contextlib.contextmanager
+def _watching(folder: Path, port: int, record: str) -> Iterator[psutil.Process]:
+    """All of `make monitoring`, once Prometheus has scraped the service."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        prometheus = free.getsockname()[1]
+    wanted = ["up", "--home", str(folder / "monitoring"), "--target", f"127.0.0.1:{port}"]
+    wanted += ["--ports", f"prometheus={prometheus}"]
+    with (folder / "up.log").open("wb") as log:
+        command = [sys.executable, "-m", "monitoring", *wanted]
+        environment = os.environ | {"BENTOCAST_RECORD_URL": record}
+        started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        for _ in range(600):
+            with contextlib.suppress(requests.RequestException, KeyError, IndexError):
+                asked = {"query": "sum(up{job='service'} or up)"}
+                found = requests.get(f"http://127.0.0.1:{prometheus}/api/v1/query", params=asked, timeout=5).json()
+                if float(found["data"]["result"][0]["value"][1]) >= 1:
+                    break
+            assert started.poll() is None, (folder / "up.log").read_text()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                started.wait(0.1)
+        else:
+            raise AssertionError((folder / "up.log").read_text())
+        yield psutil.Process(started.pid)
+    finally:
+        _send(psutil.Process(started.pid), signal.SIGCONT)
+        started.send_signal(signal.SIGINT)
+        started.wait(30)
+
+
+def _send(watchers: psutil.Process, number: signal.Signals) -> None:
+    for process in (watchers, *watchers.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+if __name__ == "__main__":
+    monitoring(int(sys.argv[1]))
