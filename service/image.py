@@ -2,7 +2,7 @@
 
 BentoML writes the Dockerfile and lets a service add shell commands. What it writes by itself is 1.2 GB: it installs a
 compiler, git and the installer into the image that serves. Here all that stays in a first stage. A command of BentoML's
-may be followed by further lines of a Dockerfile, and that is how the second stage begins; docs/decisions/0019-image.md.
+may be followed by further lines of a Dockerfile, and that is how the second stage begins; docs/decisions/0017-image.md.
 """
 
 from __future__ import annotations

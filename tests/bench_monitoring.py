@@ -68,6 +68,8 @@ def monitoring(rounds: int) -> None:
                 RECORDED: bentos.command(RECORDED, bentos.find(copy), folder / RECORDED),
                 BARE: bentos.command(BARE, bentos.find(copy), folder / BARE),
             }
+            for command in commands.values():
+                command.environment["BENTOCAST_MAX_WAIT_SECONDS"] = "1"  # what is shed would be another load
             commands[BARE].environment["BENTOCAST_RECORD"] = "false"
             with running(commands, folder / "logs", mark=mark, together=True) as servers:
                 sources = {
