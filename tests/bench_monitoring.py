@@ -3,7 +3,8 @@
 Watched: what the service counts of models and inputs, its record, and beside it Prometheus, Alertmanager, Pushgateway and
 the exporter with the seven tests. Recorded: a copy of the Bento that counts nothing of the model, while those beside it are
 stopped; it writes the record of forecasts, which is there without monitoring too. Bare: no record either. All are
-saturated in turn, each time for one interval of scraping.
+saturated in turn, each time for one interval of scraping. Requests/s swing with whatever else a machine does; processor time
+of the service for a request swings less, and what those beside it use is said apart, in shares of a core.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import locust  # noqa: F401 - first of all that opens connections
@@ -28,7 +29,7 @@ from loadtests import spoiled
 from loadtests.arrivals import Source, picks
 from loadtests.gate import bentos
 from loadtests.lock import alone
-from loadtests.processes import running
+from loadtests.processes import Server, running
 
 ROOT = Path(__file__).parents[1]
 WATCHED, RECORDED, BARE = "watched", "recorded", "bare"
@@ -57,9 +58,7 @@ def monitoring(rounds: int) -> None:
     """
     newest = bentos.find("bentocast:latest")
     copy = spoiled.make(newest.tag, UNCOUNTED, "uncounted")
-    print(
-        "\n| monitoring | bare, requests/s | watched over recorded, by rounds | recorded over bare |\n|---|---|---|---|"
-    )
+    print("\n| monitoring | watched over recorded, by rounds | recorded over bare |\n|---|---|---|")
     try:
         with tempfile.TemporaryDirectory(prefix="bentocast-bench-") as name, alone(bentos.LOCK) as mark:
             folder = Path(name)
@@ -81,28 +80,51 @@ def monitoring(rounds: int) -> None:
                 record = commands[WATCHED].environment["BENTOCAST_RECORD_URL"]
                 with _watching(folder, servers[WATCHED].port, record) as watchers:
                     for protocol, asked in sources.items():
-                        _compare(protocol, asked, watchers, rounds)
+                        _compare(protocol, asked, servers, watchers, rounds)
     finally:
         spoiled.remove(copy)
 
 
-def _compare(protocol: str, sources: dict[str, Source], watchers: psutil.Process, rounds: int) -> None:
+def _compare(
+    protocol: str,
+    sources: dict[str, Source],
+    servers: Mapping[str, Server],
+    watchers: psutil.Process,
+    rounds: int,
+) -> None:
     draw = np.random.default_rng(0)
-    rounds_of: list[dict[str, float]] = []
+    rates: list[dict[str, float]] = []
+    works: list[dict[str, float]] = []
+    beside: list[float] = []
     for number in range(rounds + 1):  # the first one warms up
-        rates = {}
+        rate, work = {}, {}
         for side in draw.permutation(SIDES):
             _send(watchers, signal.SIGCONT if side == WATCHED else signal.SIGSTOP)
             drawn = picks(10_000, len(sources[side].connection.messages), draw)
+            began, watched = servers[side].processor_seconds(), _processor_seconds(watchers)
             told = sources[side].saturate(CONNECTIONS, PIECE_SECONDS if number else 2.0, drawn)
             assert not told.failed, told.worst
-            rates[side] = told.right / told.seconds
-        rounds_of.append(rates)
+            rate[side] = told.right / told.seconds
+            work[side] = told.right / (servers[side].processor_seconds() - began)
+            if side == WATCHED and number:
+                beside.append((_processor_seconds(watchers) - watched) / told.seconds)
+        rates.append(rate)
+        works.append(work)
     _send(watchers, signal.SIGCONT)
-    measured = rounds_of[1:]
-    bare = statistics.median(rates[BARE] for rates in measured)
-    cells = [_ratios(measured, WATCHED, RECORDED), _ratios(measured, RECORDED, BARE)]
-    print(f"| {protocol} | {bare:.0f} | {' | '.join(cells)} |", flush=True)
+    for name, each in (("requests/s", rates[1:]), ("requests in a second of the service's processor", works[1:])):
+        bare = statistics.median(one[BARE] for one in each)
+        cells = [_ratios(each, WATCHED, RECORDED), _ratios(each, RECORDED, BARE)]
+        print(f"| {protocol}, {name} (bare: {bare:.0f}) | {' | '.join(cells)} |", flush=True)
+    print(f"| {protocol}, beside the service: share of a core | {statistics.median(beside):.3f} | |", flush=True)
+
+
+def _processor_seconds(watchers: psutil.Process) -> float:
+    used = 0.0
+    for process in (watchers, *watchers.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            used += times.user + times.system
+    return used
 
 
 def _ratios(rounds: list[dict[str, float]], over: str, under: str) -> str:
