@@ -13,7 +13,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help venv localhost pipeline run bento test clients test-services container-test lint format loadtest demo monitoring bench bench-serving figures proto lock clean
+.PHONY: help venv localhost pipeline run bento test clients test-services container-test lint audit format loadtest demo monitoring bench bench-serving figures proto lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ lint: venv ## ruff, mypy --strict, lock files
 	ruff check .
 	ruff format --check .
 	mypy
+
+audit: venv ## known vulnerabilities of what a Bento installs (needs the network)
+	pip-audit --requirement requirements/serve.txt --require-hashes --disable-pip
 
 format: venv ## put the code in its standard form
 	ruff check --fix .

@@ -34,7 +34,7 @@ EXIT_CODES = (
 GROUPS = {
     "Strategies: bring a new Bento to users, or only try it": ("canary", "blue-green", "rolling", "shadow", "ab"),
     "Steering: from another terminal, while one is under way": ("pause", "resume", "promote", "abort", "rollback"),
-    "Looking": ("status", "verdict", "history", "report", "lineage", "simulate"),
+    "Looking": ("status", "verdict", "history", "report", "lineage", "sbom", "simulate"),
     "The machine": ("up", "scale", "down"),
 }
 DESCRIPTION = """\
@@ -64,6 +64,19 @@ def lineage(_: Params, asked: argparse.Namespace) -> int:
     for name, value in chain.of(asked.bento):
         print(f"{name:14} {value}")
     return 0
+
+
+def sbom(_: Params, asked: argparse.Namespace) -> int:
+    """Print what a Bento is made of, in CycloneDX: packages with licences, the model, files with hashes."""
+    from deploy import sbom as bill
+
+    if asked.check is None:
+        print(bill.make(asked.bento), end="")
+        return 0
+    found = bill.differences(asked.bento, asked.check)
+    for line in found or [f"{asked.bento} is what {asked.check} says"]:
+        print(line)
+    return 7 if found else 0
 
 
 def up(config: Params, asked: argparse.Namespace) -> int:
@@ -252,6 +265,7 @@ def main(argv: list[str]) -> None:
         "verdict": verdict,
         "simulate": simulate,
         "lineage": lineage,
+        "sbom": sbom,
         "down": down,
     }
     made = {name: commands.add_parser(name, description=run.__doc__) for name, run in runs.items()}
@@ -262,7 +276,7 @@ def main(argv: list[str]) -> None:
     ):
         runs[wish] = _asking(wish)
         made[wish] = commands.add_parser(wish, description=text)
-    for name in ("up", "lineage"):
+    for name in ("up", "lineage", "sbom"):
         made[name].add_argument("bento", nargs="?", default="bentocast", help="tag (default: the newest bentocast)")
     for strategy, text in STRATEGIES.items():
         runs[strategy] = _rolling_out(strategy)
@@ -270,6 +284,10 @@ def main(argv: list[str]) -> None:
         parser_of.add_argument("bento", help="tag of the candidate")
         parser_of.add_argument("--plan", type=Path, metavar="FILE", help="instead of the one in params.yaml, in YAML")
         parser_of.add_argument("--dry-run", action="store_true", help="print what would happen, and do nothing")
+    made["sbom"].epilog = "Exit codes: 0 done, or nothing differs; 7 something does."
+    made["sbom"].add_argument(
+        "--check", type=Path, metavar="FILE", help="compare the Bento's files with an earlier one"
+    )
     made["resume"].epilog = EXIT_CODES
     made["rollback"].add_argument("bento", nargs="?", help="tag (default: the version before)")
     made["simulate"].add_argument("--rollouts", type=_many, default=1_000, help="of each kind (default: %(default)s)")

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from data.errors import BentocastError, NotFoundError
+from data.errors import BentocastError
 from data.forecaster import verify
 from data.verdict import Check, Outcome, Verdict
+from deploy import locked
 from monitoring import model
 from monitoring.context import Context, Served
 from monitoring.metrics import Sample
@@ -46,11 +47,11 @@ def check(context: Context) -> Verdict:
     samples = found.last(context, "model_dependency_info")
     running = _running(samples)
     asked: dict[str, Callable[[], Versions]] = {
-        "the lock": lambda: _locked(LOCK, running),
+        "the lock": lambda: locked.versions(LOCK, running.get("python")),
         "training": lambda: _trained(found.served),
     }
     if ":" in found.served.bento:  # else it is served from the project, and the lock is all there is
-        asked["its Bento"] = lambda: _locked(model.bento_folder(found.served) / IN_BENTO, running)
+        asked["its Bento"] = lambda: locked.versions(model.bento_folder(found.served) / IN_BENTO, running.get("python"))
     sources: dict[str, Versions] = {}
     checks = _several(samples)
     for name, read in asked.items():
@@ -199,32 +200,8 @@ def _trained(served: Served) -> Versions:
     return packages
 
 
-def _locked(path: Path, running: Versions) -> Versions:
-    """Pinned versions of a lock file, of the lines that hold for the service's Python."""
-    from packaging.requirements import Requirement
-
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError as err:
-        raise NotFoundError(f"{path} not found: run the command in the project's folder") from err
-    python = running.get("python")
-    setting = {} if python is None else {"python_full_version": python, "python_version": _minor(python)}
-    pinned = {}
-    for line in text.splitlines():
-        if "==" not in line or line.startswith(("#", " ", "-")):
-            continue
-        wanted = Requirement(line.rstrip("\\ "))
-        if wanted.marker is None or wanted.marker.evaluate(setting):
-            pinned[wanted.name] = str(wanted.specifier).removeprefix("==")
-    return pinned
-
-
 def _same(package: str, one: str, other: str) -> bool:
-    return _minor(one) == _minor(other) if package == "python" else one == other
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
+    return locked.minor(one) == locked.minor(other) if package == "python" else one == other
 
 
 def _failed(name: str, text: str) -> Check:

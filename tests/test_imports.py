@@ -174,7 +174,8 @@ def test_a_bentos_files_can_be_imported_alone(tmp_path: Path) -> None:
         place = path.relative_to(ROOT)
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / place)
-        if place != Path("service/app.py"):  # it looks for a model as it is imported
+        # Of these the first looks for a model as it is imported, and both import BentoML, which needs fsspec.
+        if place not in (Path("service/app.py"), Path("service/image.py")):
             names.append(".".join(place.with_suffix("").parts).removesuffix(".__init__"))
     code = (
         "import importlib, sys\n"

@@ -17,7 +17,7 @@ from data.section import Section
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: Commands whose own documentation says what they do; here it counts that they are there.
-TOOLS = {"python", "bentoml", "curl", "cd", "dvc", "git", "locust", "mlflow", "source"}
+TOOLS = {"python", "bentoml", "curl", "cd", "docker", "dvc", "git", "locust", "mlflow", "source"}
 
 
 def _commands() -> list[str]:
@@ -26,7 +26,7 @@ def _commands() -> list[str]:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", "").splitlines():
                 found += [part.strip() for part in re.split(r"&&", line.partition("#")[0])]
         found += re.findall(r"`((?:make|python -m|dvc|mlflow|bentoml) [^`]*)`", text)
     return sorted({command.replace("\n", " ") for command in found if command})

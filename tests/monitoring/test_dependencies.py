@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from data import forecaster as files
 from data.errors import NotFoundError
 from data.verdict import Check, Outcome, Verdict
+from deploy import locked
 from monitoring import dependencies
 from service import dependencies as running_on
 from tests.monitoring.played import Service
@@ -84,11 +85,11 @@ def test_nothing_known_is_inconclusive() -> None:
 
 def test_lock_is_read_as_pip_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    old, new = (dependencies._locked(dependencies.LOCK, {"python": python}) for python in ("3.11.7", "3.13.0"))
+    old, new = (locked.versions(dependencies.LOCK, python) for python in ("3.11.7", "3.13.0"))
     assert old["numpy"] != new["numpy"]
     assert set(running_on.PACKAGES) <= set(old)
     with pytest.raises(NotFoundError, match=r"nowhere\.txt not found: run the command in the project's folder"):
-        dependencies._locked(Path("nowhere.txt"), RUNS)
+        locked.versions(Path("nowhere.txt"))
 
 
 # Vulnerabilities

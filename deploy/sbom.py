@@ -1,0 +1,166 @@
+"""The bill of materials of a Bento, in CycloneDX: its packages with licences, its model, its files with hashes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import importlib.metadata
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bentoml
+from cyclonedx.factory.license import LicenseFactory
+from cyclonedx.model import HashAlgorithm, HashType, Property
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import DisjunctiveLicense
+from cyclonedx.output import make_outputter
+from cyclonedx.schema import OutputFormat, SchemaVersion
+from packageurl import PackageURL
+
+from data.errors import ConfigError, NotFoundError
+from deploy import lineage, locked
+
+SCHEMA = SchemaVersion.V1_6
+#: Of a Bento: what its image installs.
+REQUIREMENTS = Path("env/python/requirements.txt")
+#: Folders of a Bento whose files run; the others say how it was built.
+CODE, MODEL = "src", "model"
+#: Python writes these beside the code.
+COMPILED = "__pycache__"
+
+
+def make(tag: str) -> str:
+    """The bill of a Bento in the store, as JSON of CycloneDX 1.6.
+
+    The same Bento has the same bill, but for licences, which are those that installed packages of the same version name.
+
+    Args:
+        tag: `name:version`, or `name` for the newest.
+
+    Raises:
+        NotFoundError: the store holds no such Bento, or it carries no model.
+    """
+    chain = lineage.of(tag)
+    bento = bentoml.bentos.get(tag)
+    digests = dict(_digests(bento))
+    made = Bom(serial_number=_number(digests), components=[*_packages(Path(bento.path)), *_files(digests)])
+    made.metadata.timestamp = bento.info.creation_time.astimezone(dt.UTC)
+    made.metadata.component = Component(
+        name=bento.tag.name,
+        version=bento.tag.version,
+        type=ComponentType.APPLICATION,
+        bom_ref=str(bento.tag),
+        properties=[Property(name=f"bentocast:{name}", value=value) for name, value in chain],
+    )
+    version = dict(chain)["mlflow model"].rpartition(" ")[2]
+    made.components.add(
+        Component(
+            name=bento.tag.name,
+            version=version,
+            type=ComponentType.MACHINE_LEARNING_MODEL,
+            bom_ref=f"{MODEL}:{version}",
+            hashes=[_hash(digest) for name, digest in sorted(digests.items()) if name.endswith("model.onnx")],
+        )
+    )
+    made.register_dependency(
+        made.metadata.component, [one for one in made.components if one.type is not ComponentType.FILE]
+    )
+    return str(make_outputter(made, OutputFormat.JSON, SCHEMA).output_as_string(indent=2)) + "\n"
+
+
+def differences(tag: str, bill: Path) -> list[str]:
+    """How the files of a Bento in the store differ from those that a bill names, each in words; none if they are the same.
+
+    Raises:
+        ConfigError: the bill cannot be read, names no files, or is another Bento's.
+        NotFoundError: the store holds no such Bento.
+    """
+    lineage.of(tag)
+    bento = bentoml.bentos.get(tag)
+    try:
+        told = json.loads(bill.read_text("utf-8"))
+        about = told["metadata"]["component"]
+        named = {one["name"]: one["hashes"][0]["content"] for one in told["components"] if one["type"] == "file"}
+    except (OSError, ValueError, LookupError, TypeError) as err:
+        raise ConfigError(
+            f"{bill} is no bill of materials of a Bento ({err!r}): make one with `python -m deploy sbom TAG`"
+        ) from err
+    if not named:
+        raise ConfigError(f"{bill} names no files: make one with `python -m deploy sbom TAG`")
+    if f"{about['name']}:{about['version']}" != str(bento.tag):
+        raise ConfigError(f"{bill} is of {about['name']}:{about['version']}, wanted one of {bento.tag}")
+    found = dict(_digests(bento))
+    return [
+        *(f"{name} is not in the bill" for name in sorted(found.keys() - named.keys())),
+        *(f"{name} is in the bill and not in the Bento" for name in sorted(named.keys() - found.keys())),
+        *(
+            f"{name} has sha256 {found[name]}, the bill says {named[name]}"
+            for name in sorted(found.keys() & named.keys())
+            if found[name] != named[name]
+        ),
+    ]
+
+
+def _digests(bento: Any) -> Iterator[tuple[str, str]]:
+    """Path and SHA-256 of all files that run: code, requirements, model."""
+    folder = Path(bento.path)
+    yield str(REQUIREMENTS), _digest(folder / REQUIREMENTS)
+    for path in sorted((folder / CODE).rglob("*")):
+        if path.is_file() and COMPILED not in path.parts:
+            yield path.relative_to(folder).as_posix(), _digest(path)
+    for model in bento.info.all_models:
+        root = Path(bentoml.models.get(model.tag).path)
+        for path in sorted(root.rglob("*")):
+            if path.is_file():
+                yield f"{MODEL}/{path.relative_to(root).as_posix()}", _digest(path)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as err:
+        raise NotFoundError(f"{path} not found: the Bento is not whole, build it again") from err
+
+
+def _hash(digest: str) -> HashType:
+    return HashType(alg=HashAlgorithm.SHA_256, content=digest)
+
+
+def _files(digests: dict[str, str]) -> Iterator[Component]:
+    for name, digest in digests.items():
+        yield Component(name=name, type=ComponentType.FILE, bom_ref=f"file:{name}", hashes=[_hash(digest)])
+
+
+def _packages(folder: Path) -> Iterator[Component]:
+    for name, version in sorted(locked.versions(folder / REQUIREMENTS).items()):
+        where = PackageURL("pypi", name=name.lower(), version=version)
+        yield Component(name=name, version=version, purl=where, bom_ref=str(where), licenses=_licences(name, version))
+
+
+def _licences(name: str, version: str) -> list[Any]:
+    """What the installed package of the same version says of its licence."""
+    try:
+        about = importlib.metadata.metadata(name)
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    if about["Version"] != version:
+        return []
+    classified = [
+        one.rpartition(" :: ")[2] for one in about.get_all("Classifier") or [] if one.startswith("License ::")
+    ]
+    if "License-Expression" in about:
+        return [LicenseFactory().make_from_string(about["License-Expression"])]
+    # Some write the whole text where a name belongs.
+    short = about["License"].strip() if "License" in about else ""
+    names = classified or ([short] if short and "\n" not in short else [])
+    return [DisjunctiveLicense(name=one) for one in dict.fromkeys(names)]
+
+
+def _number(digests: dict[str, str]) -> uuid.UUID:
+    """The same for the same files."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(digests, sort_keys=True))
