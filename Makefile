@@ -64,7 +64,8 @@ test-services: localhost venv ## the tests that want a database server, a browse
 # A command that puts python:3.11-slim into buildah's store, for machines that no registry of images can be reached from.
 CONTAINER_BASE ?= buildah pull --quiet docker.io/library/python:3.11-slim
 container-test: localhost venv ## build an image with buildah, run it with podman, ask it over HTTP and gRPC (root; buildah, podman, runc)
-	@command -v buildah podman runc >/dev/null || { echo "make: apt-get install buildah podman runc, as root" >&2; exit 1; }
+	@for tool in buildah podman runc; do command -v $$tool >/dev/null || \
+	  { echo "make: $$tool not found: apt-get install buildah podman runc, as root" >&2; exit 1; }; done
 	@buildah images -q docker.io/library/python:3.11-slim >/dev/null 2>&1 || $(CONTAINER_BASE)
 	pytest -m containers
 

@@ -286,7 +286,7 @@ def main(argv: list[str]) -> None:
         parser_of.add_argument("--dry-run", action="store_true", help="print what would happen, and do nothing")
     made["sbom"].epilog = "Exit codes: 0 done, or nothing differs; 7 something does."
     made["sbom"].add_argument(
-        "--check", type=Path, metavar="FILE", help="compare the Bento's files with an earlier one"
+        "--check", type=Path, metavar="FILE", help="compare the Bento's files with an earlier bill"
     )
     made["resume"].epilog = EXIT_CODES
     made["rollback"].add_argument("bento", nargs="?", help="tag (default: the version before)")

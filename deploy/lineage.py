@@ -18,7 +18,7 @@ def of(tag: str) -> list[tuple[str, str]]:
     Raises:
         NotFoundError: the store holds no such Bento, or it carries no model.
     """
-    bento, model = _carried(tag)
+    bento, model = carried(tag)
     labels = model.info.labels
     return [
         ("bento", str(bento.tag)),
@@ -33,11 +33,11 @@ def of(tag: str) -> list[tuple[str, str]]:
 
 def labels(tag: str) -> dict[str, str]:
     """Labels of the model that a Bento carries: its version and run in MLflow, commit and data; errors as `of`."""
-    return dict(_carried(tag)[1].info.labels)
+    return dict(carried(tag)[1].info.labels)
 
 
-def _carried(tag: str) -> tuple[Any, Any]:
-    """A Bento and its model."""
+def carried(tag: str) -> tuple[Any, Any]:
+    """A Bento in the store and the model that it carries; errors as `of`."""
     try:
         bento = bentoml.bentos.get(tag)
     except bentoml.exceptions.NotFound as err:

@@ -8,6 +8,9 @@ from packaging.requirements import Requirement
 
 from data.errors import NotFoundError
 
+#: In a Bento, what it installs.
+IN_BENTO = Path("env/python/requirements.txt")
+
 
 def versions(path: Path, python: str | None = None) -> dict[str, str]:
     """Pinned versions by package, of the lines that hold for a Python.
@@ -22,7 +25,9 @@ def versions(path: Path, python: str | None = None) -> dict[str, str]:
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError as err:
-        raise NotFoundError(f"{path} not found: run the command in the project's folder") from err
+        raise NotFoundError(
+            f"{path} not found: run the command in the project's folder, or build the Bento again"
+        ) from err
     setting = {} if python is None else {"python_full_version": python, "python_version": minor(python)}
     pinned = {}
     for line in text.splitlines():

@@ -22,12 +22,12 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
 from data.errors import ConfigError, NotFoundError
+from data.forecaster import ONNX_FILE
 from deploy import lineage, locked
+from service.image import PYTHON
 
 SCHEMA = SchemaVersion.V1_6
-#: Of a Bento: what its image installs.
-REQUIREMENTS = Path("env/python/requirements.txt")
-#: Folders of a Bento whose files run; the others say how it was built.
+#: Folder of a Bento's code, and before the names of its model's files.
 CODE, MODEL = "src", "model"
 #: Python writes these beside the code.
 COMPILED = "__pycache__"
@@ -36,7 +36,8 @@ COMPILED = "__pycache__"
 def make(tag: str) -> str:
     """The bill of a Bento in the store, as JSON of CycloneDX 1.6.
 
-    The same Bento has the same bill, but for licences, which are those that installed packages of the same version name.
+    Packages are those that its image installs. The same Bento has the same bill, but for licences, which are those that
+    installed packages of the same version name.
 
     Args:
         tag: `name:version`, or `name` for the newest.
@@ -45,7 +46,7 @@ def make(tag: str) -> str:
         NotFoundError: the store holds no such Bento, or it carries no model.
     """
     chain = lineage.of(tag)
-    bento = bentoml.bentos.get(tag)
+    bento, _ = lineage.carried(tag)
     digests = dict(_digests(bento))
     made = Bom(serial_number=_number(digests), components=[*_packages(Path(bento.path)), *_files(digests)])
     made.metadata.timestamp = bento.info.creation_time.astimezone(dt.UTC)
@@ -63,7 +64,7 @@ def make(tag: str) -> str:
             version=version,
             type=ComponentType.MACHINE_LEARNING_MODEL,
             bom_ref=f"{MODEL}:{version}",
-            hashes=[_hash(digest) for name, digest in sorted(digests.items()) if name.endswith("model.onnx")],
+            hashes=[_hash(digest) for name, digest in sorted(digests.items()) if Path(name).name == ONNX_FILE],
         )
     )
     made.register_dependency(
@@ -79,11 +80,10 @@ def differences(tag: str, bill: Path) -> list[str]:
         ConfigError: the bill cannot be read, names no files, or is another Bento's.
         NotFoundError: the store holds no such Bento.
     """
-    lineage.of(tag)
-    bento = bentoml.bentos.get(tag)
+    bento, _ = lineage.carried(tag)
     try:
         told = json.loads(bill.read_text("utf-8"))
-        about = told["metadata"]["component"]
+        about = "{name}:{version}".format_map(told["metadata"]["component"])
         named = {one["name"]: one["hashes"][0]["content"] for one in told["components"] if one["type"] == "file"}
     except (OSError, ValueError, LookupError, TypeError) as err:
         raise ConfigError(
@@ -91,8 +91,8 @@ def differences(tag: str, bill: Path) -> list[str]:
         ) from err
     if not named:
         raise ConfigError(f"{bill} names no files: make one with `python -m deploy sbom TAG`")
-    if f"{about['name']}:{about['version']}" != str(bento.tag):
-        raise ConfigError(f"{bill} is of {about['name']}:{about['version']}, wanted one of {bento.tag}")
+    if about != str(bento.tag):
+        raise ConfigError(f"{bill} is of {about}, wanted one of {bento.tag}")
     found = dict(_digests(bento))
     return [
         *(f"{name} is not in the bill" for name in sorted(found.keys() - named.keys())),
@@ -108,7 +108,7 @@ def differences(tag: str, bill: Path) -> list[str]:
 def _digests(bento: Any) -> Iterator[tuple[str, str]]:
     """Path and SHA-256 of all files that run: code, requirements, model."""
     folder = Path(bento.path)
-    yield str(REQUIREMENTS), _digest(folder / REQUIREMENTS)
+    yield str(locked.IN_BENTO), _digest(folder / locked.IN_BENTO)
     for path in sorted((folder / CODE).rglob("*")):
         if path.is_file() and COMPILED not in path.parts:
             yield path.relative_to(folder).as_posix(), _digest(path)
@@ -137,7 +137,7 @@ def _files(digests: dict[str, str]) -> Iterator[Component]:
 
 
 def _packages(folder: Path) -> Iterator[Component]:
-    for name, version in sorted(locked.versions(folder / REQUIREMENTS).items()):
+    for name, version in sorted(locked.versions(folder / locked.IN_BENTO, PYTHON).items()):
         where = PackageURL("pypi", name=name.lower(), version=version)
         yield Component(name=name, version=version, purl=where, bom_ref=str(where), licenses=_licences(name, version))
 

@@ -27,7 +27,6 @@ from monitoring.seen import NothingServedError, seen
 Versions = dict[str, str]
 
 LOCK = Path("requirements/serve.txt")
-IN_BENTO = Path("env/python/requirements.txt")
 #: What pip-audit may take.
 AUDIT_SECONDS = 120
 #: It asks about every package: not at each turn of a test that runs every few minutes.
@@ -51,7 +50,9 @@ def check(context: Context) -> Verdict:
         "training": lambda: _trained(found.served),
     }
     if ":" in found.served.bento:  # else it is served from the project, and the lock is all there is
-        asked["its Bento"] = lambda: locked.versions(model.bento_folder(found.served) / IN_BENTO, running.get("python"))
+        asked["its Bento"] = lambda: locked.versions(
+            model.bento_folder(found.served) / locked.IN_BENTO, running.get("python")
+        )
     sources: dict[str, Versions] = {}
     checks = _several(samples)
     for name, read in asked.items():

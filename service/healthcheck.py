@@ -24,7 +24,7 @@ def alive(environ: Mapping[str, str]) -> bool:
     try:
         asked.request("GET", "/livez")
         return asked.getresponse().status == http.client.OK
-    except ssl.SSLError:
+    except (ssl.SSLError, ConnectionResetError):
         return refused
     except (OSError, http.client.HTTPException):
         return False

@@ -8,12 +8,14 @@ may be followed by further lines of a Dockerfile, and that is how the second sta
 from __future__ import annotations
 
 import copy
+import json
 import shlex
 from pathlib import Path
 from typing import Any
 
 from _bentoml_sdk.images import Image
 
+#: `bentofile.yaml` names it too: where it names none, BentoML takes its own, with the compiler.
 BASE = "python:3.11-slim"
 PYTHON = "3.11"
 #: BentoML's own names and numbers, which its template uses before and after ours.
@@ -22,27 +24,12 @@ BENTO, USER = "/home/bentoml/bento", 1034
 STATE = "/home/bentoml/state"
 #: Rooms whose modules are compiled once, since a container cannot write its own.
 COMPILED = ("data", "service")
+#: Needed where Bentos are built only.
 INSTALLER = Path(__file__).parents[1] / "requirements" / "uv.txt"
-
+#: Without the folder of the script on the path: a module `http` lies there.
+CHECK = ["python", "-IS", "src/service/healthcheck.py"]
 #: What packages bring along for those who build or test them, and no program reads.
 UNREAD = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.cpp", "*.h", "*.hpp", "*.a")
-
-SECOND_STAGE = f"""\
-cd /app/.venv/lib && find . -depth -type d -name tests -exec rm -rf {{{{}}}} + && \\
-    find . -type f \\( {" -o ".join(f"-name '{name}'" for name in UNREAD)} \\) -delete && \\
-    python -m compileall -q -j 0 --invalidation-mode unchecked-hash {BENTO}/src && mkdir /state
-# What serves: the packages, the Bento, and a user to whom only {STATE} belongs.
-FROM {{base}}
-COPY --from=base-container /etc/passwd /etc/group /etc/
-COPY --from=base-container /app/.venv /app/.venv
-COPY --from=base-container {BENTO}/src {BENTO}/src
-COPY --from=base-container --chown={USER}:{USER} /state {STATE}
-ENV PATH="/app/.venv/bin:$PATH" LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME={STATE}
-ENV BENTO_PATH={BENTO} BENTOML_HOME={STATE} BENTOML_HOST=0.0.0.0 BENTOML_CONTAINERIZED=true BENTOML_DO_NOT_TRACK=True
-{{envs}}VOLUME {STATE}
-WORKDIR {BENTO}
-HEALTHCHECK --start-period=30s --interval=10s --timeout=3s CMD ["python", "-IS", "src/service/healthcheck.py"]
-EXPOSE 3001"""
 
 
 class Slim(Image):  # type: ignore[misc] # BentoML has no types
@@ -56,14 +43,37 @@ class Slim(Image):  # type: ignore[misc] # BentoML has no types
             envs: variables that `bentofile.yaml` sets.
             platform_: whose packages to lock.
         """
-        kept = "".join(
-            f"ENV {env.name}={shlex.quote(env.value)}\n" for env in envs if env.value and env.stage != "build"
-        )
+        kept = [f"ENV {env.name}={shlex.quote(env.value)}" for env in envs if env.value and env.stage != "build"]
         staged = copy.copy(self)
         staged.commands = [*self.commands, _installer()]
         staged.build_include_paths = [*self.build_include_paths, *COMPILED]
-        staged.post_commands = [*self.post_commands, SECOND_STAGE.format(base=self.base_image, envs=kept)]
+        staged.post_commands = [*self.post_commands, _second_stage(self.base_image, kept)]
         return Image.freeze(staged, bento_fs, envs, platform_)
+
+
+def _second_stage(base: str, envs: list[str]) -> str:
+    """The last command of the first stage, and the lines that begin the second."""
+    unread = " -o ".join(f"-name '{name}'" for name in UNREAD)
+    lines = [
+        "cd /app/.venv/lib && find . -depth -type d -name tests -exec rm -rf {} + && \\",
+        f"    find . -type f \\( {unread} \\) -delete && \\",
+        f"    python -m compileall -q -j 0 --invalidation-mode unchecked-hash {BENTO}/src && mkdir /state",
+        f"# What serves: the packages, the Bento, and a user to whom only {STATE} belongs.",
+        f"FROM {base}",
+        "COPY --from=base-container /etc/passwd /etc/group /etc/",
+        "COPY --from=base-container /app/.venv /app/.venv",
+        f"COPY --from=base-container {BENTO}/src {BENTO}/src",
+        f"COPY --from=base-container --chown={USER}:{USER} /state {STATE}",
+        'ENV PATH="/app/.venv/bin:$PATH" LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1',
+        f"ENV BENTO_PATH={BENTO} BENTOML_HOME={STATE} HOME={STATE}",
+        "ENV BENTOML_HOST=0.0.0.0 BENTOML_CONTAINERIZED=true BENTOML_DO_NOT_TRACK=True",
+        *envs,
+        f"VOLUME {STATE}",
+        f"WORKDIR {BENTO}",
+        f"HEALTHCHECK --start-period=30s --interval=10s --timeout=3s CMD {json.dumps(CHECK)}",
+        "EXPOSE 3001",
+    ]
+    return "\n".join(lines)
 
 
 def _installer() -> str:

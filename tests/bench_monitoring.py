@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 WATCHED, RECORDED, BARE = "watched", "recorded", "bare"
 SIDES = (WATCHED, RECORDED, BARE)
 #: Prometheus asks once in so many seconds; connections are as in `make bench-serving`.
-PIECE_SECONDS, CONNECTIONS, PROTOCOLS = 15.0, 16, ("native",)
+PIECE_SECONDS, CONNECTIONS = 15.0, 16
 UNCOUNTED = """
 
 _counted = Worker.of.__func__  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ Worker.of = classmethod(_uncounted)  # type: ignore[assignment,method-assign]
 
 
 def monitoring(rounds: int) -> None:
-    """Throughput watched over throughput unwatched: the median over the rounds, and the least and most.
+    """Throughput and processor time of each side over those of the next: the median, and all rounds from least to most.
 
     Needs a Bento in the store (`make bento`) and Prometheus (`make test-services` installs it).
     """
@@ -72,25 +72,17 @@ def monitoring(rounds: int) -> None:
             commands[BARE].environment["BENTOCAST_RECORD"] = "false"
             with running(commands, folder / "logs", mark=mark, together=True) as servers:
                 sources = {
-                    protocol: {
-                        side: Source(f"http://127.0.0.1:{server.port}", protocol, 0) for side, server in servers.items()
-                    }
-                    for protocol in PROTOCOLS
+                    side: Source(f"http://127.0.0.1:{server.port}", "native", 0) for side, server in servers.items()
                 }
                 record = commands[WATCHED].environment["BENTOCAST_RECORD_URL"]
                 with _watching(folder, servers[WATCHED].port, record) as watchers:
-                    for protocol, asked in sources.items():
-                        _compare(protocol, asked, servers, watchers, rounds)
+                    _compare(sources, servers, watchers, rounds)
     finally:
         spoiled.remove(copy)
 
 
 def _compare(
-    protocol: str,
-    sources: dict[str, Source],
-    servers: Mapping[str, Server],
-    watchers: psutil.Process,
-    rounds: int,
+    sources: Mapping[str, Source], servers: Mapping[str, Server], watchers: psutil.Process, rounds: int
 ) -> None:
     draw = np.random.default_rng(0)
     rates: list[dict[str, float]] = []
@@ -114,8 +106,8 @@ def _compare(
     for name, each in (("requests/s", rates[1:]), ("requests in a second of the service's processor", works[1:])):
         bare = statistics.median(one[BARE] for one in each)
         cells = [_ratios(each, WATCHED, RECORDED), _ratios(each, RECORDED, BARE)]
-        print(f"| {protocol}, {name} (bare: {bare:.0f}) | {' | '.join(cells)} |", flush=True)
-    print(f"| {protocol}, beside the service: share of a core | {statistics.median(beside):.3f} | |", flush=True)
+        print(f"| {name} (bare: {bare:.0f}) | {' | '.join(cells)} |", flush=True)
+    print(f"| beside the service: share of a core | {statistics.median(beside):.3f} | |", flush=True)
 
 
 def _processor_seconds(watchers: psutil.Process) -> float:
@@ -147,7 +139,7 @@ def _watching(folder: Path, port: int, record: str) -> Iterator[psutil.Process]:
     try:
         for _ in range(600):
             with contextlib.suppress(requests.RequestException, KeyError, IndexError):
-                asked = {"query": "sum(up{job='service'} or up)"}
+                asked = {"query": f"up{{instance='127.0.0.1:{port}'}}"}
                 found = requests.get(f"http://127.0.0.1:{prometheus}/api/v1/query", params=asked, timeout=5).json()
                 if float(found["data"]["result"][0]["value"][1]) >= 1:
                     break

@@ -16,6 +16,9 @@ from cyclonedx.validation.json import JsonStrictValidator
 from deploy import locked
 from tests.loadtests.store import ROOT, Store
 
+#: Files of a Bento that is not named.
+UNNAMED = '{"metadata": {"component": {}}, "components": [{"type": "file", "name": "a", "hashes": [{"content": "b"}]}]}'
+
 
 def sbom(store: Store, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -65,7 +68,7 @@ def test_names_the_bento_and_where_it_comes_from(bill: dict[str, Any], store: St
 
 def test_names_the_locked_packages_and_nearly_all_licences(bill: dict[str, Any]) -> None:
     found = of(bill, "library")
-    wanted = locked.versions(ROOT / "requirements/serve.txt")
+    wanted = locked.versions(ROOT / "requirements/serve.txt", "3.11")
     assert {name: one["version"] for name, one in found.items()} == wanted
     assert found["onnxruntime"]["purl"] == f"pkg:pypi/onnxruntime@{wanted['onnxruntime']}"
     without = [name for name, one in found.items() if "licenses" not in one]
@@ -106,7 +109,7 @@ def test_a_changed_file_one_too_many_and_one_too_few_are_named(store: Store, fil
     assert other.startswith("src/service/worker.py has sha256 ")
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"metadata": {"component": {}}, "components": []}', "[1]"])
+@pytest.mark.parametrize("text", ["", "{}", '{"metadata": {"component": {}}, "components": []}', "[1]", UNNAMED])
 def test_no_bill(store: Store, tmp_path: Path, text: str) -> None:
     path = tmp_path / "bill.json"
     path.write_text(text)

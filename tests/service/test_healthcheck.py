@@ -82,12 +82,15 @@ def test_not_alive_when_it_answers_something_else(
     assert not healthcheck.alive(of(server))
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("clients", [False, True])
-def test_alive_behind_tls(server: http.server.HTTPServer, certificate: Path, *, clients: bool) -> None:
+def test_alive_behind_tls(
+    server: http.server.HTTPServer, certificate: Path, version: ssl.TLSVersion, *, clients: bool
+) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    if clients:  # TLS 1.2 refuses whoever shows none while the connection is made
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = context.maximum_version = version
+    if clients:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(certificate)
     server.socket = context.wrap_socket(server.socket, server_side=True)
