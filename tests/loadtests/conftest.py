@@ -20,8 +20,8 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def service(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """`bentoml serve`, with HTTP and gRPC."""
-    with live.serve(city.folder, tmp_path_factory.mktemp("service")) as running:
+    """`bentoml serve`, with HTTP and gRPC; a machine that stands still for a moment is no reason to refuse requests here."""
+    with live.serve(city.folder, tmp_path_factory.mktemp("service"), max_wait_seconds=1) as running:
         yield running
 
 

@@ -78,6 +78,17 @@ def locust(
     return done, rows
 
 
+def failing(
+    host: str, folder: Path, *arguments: str
+) -> tuple[subprocess.CompletedProcess[str], dict[str, dict[str, str]]]:
+    """A run that must end with 1; once more if other tests had the processor, which it says with another code."""
+    for _ in range(3):
+        done, rows = locust(host, folder, *arguments)
+        if done.returncode != FINE[1]:
+            break
+    return done, rows
+
+
 def test_every_protocol_at_the_wanted_rate(service: Live, tmp_path: Path) -> None:
     done, rows = locust(service.url, tmp_path, "-u", "60", "-r", "60", "-t", "6s")
     assert done.returncode in FINE, done.stderr
@@ -134,7 +145,7 @@ def test_a_worker_that_is_too_slow_is_named_by_its_master(service: Live, tmp_pat
 
 def test_wrong_answers_are_failures(tmp_path: Path) -> None:
     with misbehaving("cross") as host:
-        done, rows = locust(host, tmp_path, "-u", "20", "-r", "20", "-t", "3s", "Native")
+        done, rows = failing(host, tmp_path, "-u", "20", "-r", "20", "-t", "3s", "Native")
     assert done.returncode == 1
     whole = rows["Aggregated"]
     assert whole["Failure Count"] == whole["Request Count"] != "0"
@@ -154,7 +165,7 @@ def test_a_pause_shows_for_every_request_that_was_due_meanwhile(tmp_path: Path) 
 
 def test_what_has_no_answer_at_the_end_has_failed(tmp_path: Path) -> None:
     with misbehaving("freeze") as host:
-        done, _ = locust(host, tmp_path, "-u", "20", "-r", "20", "-t", "3s", "Native")
+        done, _ = failing(host, tmp_path, "-u", "20", "-r", "20", "-t", "3s", "Native")
     assert done.returncode == 1
     assert "(100.00%)" in done.stderr, "every request failed"
     assert "NotAnsweredError('no answer by the end of the test')" in done.stderr
@@ -169,7 +180,7 @@ def test_a_rate_that_is_none(rate: str) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    done, rows = locust(f"http://127.0.0.1:{free_ports()}", tmp_path, "-u", "2", "-r", "2", "-t", "3s", "Native")
+    done, rows = failing(f"http://127.0.0.1:{free_ports()}", tmp_path, "-u", "2", "-r", "2", "-t", "3s", "Native")
     assert done.returncode == 1
     assert rows["native start"]["Failure Count"] == rows["native start"]["Request Count"] != "0"
     assert "Connection refused" in done.stderr + done.stdout
