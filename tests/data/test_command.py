@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import io
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from data import command, errors
 from data.errors import BentocastError
 
+ROOT = Path(__file__).parents[2]
 CODES = {
     errors.ConfigError: 2,
     errors.DataError: 3,
@@ -109,3 +112,42 @@ def test_error_is_red_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         command.run(main, [])
     assert isinstance(sys.stderr, Terminal)
     assert sys.stderr.getvalue() == "\033[31merror:\033[0m what is wrong\n"
+
+
+@pytest.mark.parametrize("end", ["pass", "sys.exit(0)", "sys.exit(7)"])
+@pytest.mark.parametrize("lines", [1, 100_000])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_whoever_stops_reading_gets_no_traceback(unbuffered: str, lines: int, end: str) -> None:
+    """As `| head` does; a short output is written at the end only."""
+    code = f"""
+import sys
+from data import command
+
+def main(argv):
+    print("\\n".join(["a line"] * {lines}))
+    {end}
+
+sys.stdin.readline()
+command.run(main, [])
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, told = process.communicate("go\n", timeout=30)
+    assert (process.returncode, told) == (141, "")
+
+
+def test_another_pipe_that_broke_is_a_fault_of_ours() -> None:
+    def main(_: list[str]) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        command.run(main, [])
