@@ -1,13 +1,14 @@
-"""`python -m service key NAME`: make an API key."""
+"""`python -m service`: forecasts of a whole table without a server, and API keys for one."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 
-from data import command
+from data import cluster, command
 from data.errors import ConfigError
 from service import keys
 
@@ -24,8 +25,59 @@ def main(argv: list[str]) -> None:
     )
     key.add_argument("name", help="whose key it is; it shows in the logs")
     key.add_argument("--file", type=Path, default=Path(os.environ.get("BENTOCAST_KEYS_FILE", "keys.txt")))
+    _add_batch(actions)
     asked = parser.parse_args(argv)
-    _add(asked.name, asked.file)
+    if asked.action == "key":
+        _add(asked.name, asked.file)
+    else:
+        _batch(asked)
+
+
+def _add_batch(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    batch = actions.add_parser(
+        "batch",
+        help="forecast all series of a table",
+        description="Forecast every series of a table from its last target value on, with the numbers that the service would "
+        "answer. A run that was killed goes on where it stopped when it is begun again.",
+    )
+    batch.add_argument(
+        "input",
+        type=Path,
+        metavar="IN",
+        help="Parquet or CSV: series_id, timestamp, target (or the names that the model's own table had), covariates; rows "
+        "after a series' last target value carry those known ahead",
+    )
+    batch.add_argument("output", type=Path, metavar="OUT", help="Parquet: series_id, timestamp, step, mean, quantiles")
+    batch.add_argument("--model", metavar="TAG", help="in BentoML's store, or a model's folder (default: the newest)")
+    batch.add_argument("--horizon", type=int, metavar="STEPS", help="steps ahead (default: the model's)")
+    unless = argparse.SUPPRESS  # the defaults are those of `run.Asked`
+    batch.add_argument(
+        "--quantiles",
+        type=float,
+        nargs="*",
+        dest="levels",
+        default=unless,
+        metavar="LEVEL",
+        help="default: 0.1 0.5 0.9",
+    )
+    batch.add_argument(
+        "--chunk", type=int, default=unless, metavar="SERIES", help="most series worked on at once (default: 1000)"
+    )
+    batch.add_argument("--fresh", action="store_true", help="throw away what an unfinished run has left")
+    batch.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="forecast the others where some series cannot be; these go to OUT.rejected.csv",
+    )
+    cluster.add_options(batch)
+
+
+def _batch(asked: argparse.Namespace) -> None:
+    from service.batch import run
+
+    options = {field.name: getattr(asked, field.name) for field in fields(run.Asked) if hasattr(asked, field.name)}
+    with cluster.opened(asked) as each:
+        print(run.run(run.Asked(**options), each, command.say))
 
 
 def _add(name: str, path: Path) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from data import durations
+from data import cluster, durations
+from data.cluster import Each
 from data.errors import ConfigError, DataError
 from data.features import Design
 from data.panel import Panel
@@ -47,8 +48,29 @@ class Backtested(NamedTuple):
     model: HistGradientBoostingRegressor
 
 
+class Given(NamedTuple):
+    """What all folds share.
+
+    Attributes:
+        params: the configuration.
+        design: the features.
+        panel: the series.
+        known: `design.origin_table(panel)`.
+    """
+
+    params: Params
+    design: Design
+    panel: Panel
+    known: Floats
+
+
 def run(
-    params: Params, design: Design, panel: Panel, known: Floats, progress: Iterable[Fold] | None = None
+    params: Params,
+    design: Design,
+    panel: Panel,
+    known: Floats,
+    progress: Iterable[Fold] | None = None,
+    each: Each = cluster.here,
 ) -> Backtested:
     """Backtest the estimator that `params` declares.
 
@@ -58,16 +80,18 @@ def run(
         panel: the series.
         known: `design.origin_table(panel)`.
         progress: the folds, wrapped in a progress bar.
+        each: where they are worked on, each fold by one fit.
 
     Raises:
         DataError: the table is too short for the folds.
         ConfigError: the naive season is shorter than the horizon, or folds overlap.
     """
-    season = naive_season(params.backtest, design)
+    naive_season(params.backtest, design)
+    cuts = progress or folds(params.backtest, design, panel)
     made = []
-    for number, fold in enumerate(progress or folds(params.backtest, design, panel)):
-        part, model = _one(params, design, panel, known, fold, number, season)
-        made.append(part)
+    for part in each(_one, Given(params, design, panel, known), enumerate(cuts)):
+        made.append(part.forecasts)
+        model = part.model
     joined = (np.concatenate([getattr(part, field.name) for part in made]) for field in fields(Forecasts))
     return Backtested(Forecasts(*joined), model)
 
@@ -143,9 +167,10 @@ def scored_origins(design: Design, panel: Panel, fold: Fold, stride: int) -> Int
     return np.asarray(shared if shared.size else usable[at % stride == 0])
 
 
-def _one(
-    params: Params, design: Design, panel: Panel, known: Floats, fold: Fold, number: int, season: int
-) -> tuple[Forecasts, HistGradientBoostingRegressor]:
+def _one(given: Given, numbered: tuple[int, Fold]) -> Backtested:
+    """A fold's forecasts and its model."""
+    (params, design, panel, known), (number, fold) = given, numbered
+    season = naive_season(params.backtest, design)
     seen = panel.times + np.timedelta64(design.horizon * panel.step_seconds, "s") <= fold.cut
     origins = estimator.training_origins(design, panel, params.train.max_rows, among=seen)
     scored = scored_origins(design, panel, fold, params.backtest.stride)
@@ -175,4 +200,4 @@ def _one(
         point=np.maximum(point, 0.0) if params.series.nonnegative else point,
         naive=seasonal_naive(panel, scored, design.horizon, season),
     )
-    return made, model
+    return Backtested(made, model)

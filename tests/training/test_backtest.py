@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import itertools
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data import durations
+from data import cluster, durations
 from data.errors import ConfigError, DataError
 from data.panel import Panel
 from data.params import FEWEST_FOLDS, Params
@@ -332,3 +333,20 @@ def test_run_gives_the_model_of_the_last_fold() -> None:
         own = made.forecasts.take(made.forecasts.fold == fold)
         point = made.model.predict(own.inputs).reshape(own.point.shape) * own.scale[:, None]
         assert np.array_equal(own.point, np.maximum(point, 0.0)) == (fold == 3)
+
+
+def test_folds_on_a_cluster_have_the_bits_of_folds_here() -> None:
+    config = tiny.params()
+    design = tiny.design(config, PANEL)
+    here = backtest.run(config, design, PANEL, design.origin_table(PANEL))
+    asked = argparse.Namespace(scheduler=None, workers=2)
+    told: list[int] = []
+    with cluster.opened(asked, {}) as each:
+        counted = cluster.counted(each, lambda: told.append(1))
+        there = backtest.run(config, design, PANEL, design.origin_table(PANEL), each=counted)
+    assert len(told) == 4
+    for field in dataclasses.fields(here.forecasts):
+        ours, theirs = getattr(here.forecasts, field.name), getattr(there.forecasts, field.name)
+        assert np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"), field.name
+    inputs = here.forecasts.inputs
+    assert np.array_equal(here.model.predict(inputs), there.model.predict(inputs))
