@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from data.errors import ConfigError, RegistryError
 from data.sources import address
+from training.mlflow_errors import explained
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 CHALLENGER, CHAMPION = "challenger", "champion"
@@ -27,6 +28,8 @@ CONNECT_SECONDS = 5
 FORECASTS = "backtest/forecasts.parquet"
 #: The tag that MLflow shows as a run's description.
 NOTE = "mlflow.note.content"
+#: Packages that speak to an object store where MLflow's server leaves that to its clients.
+OBJECT_STORE = {"boto3", "botocore", "s3transfer"}
 #: Unless the user says otherwise: fail soon, call nobody, and leave the terminal to the stages.
 QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -125,16 +128,36 @@ def figures(run_id: str) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def run(experiment: str, name: str | None = None) -> Iterator[str]:
-    """A run, or the one that `mlflow run` has begun; marked failed if the block raises. Gives its id."""
+def run(experiment: str, name: str | None = None, tags: dict[str, str] | None = None) -> Iterator[str]:
+    """A run, or the one that `mlflow run` has begun; marked failed if the block raises. Gives its id.
+
+    Args:
+        experiment: of the run.
+        name: of the run.
+        tags: by which it is known from its first moment; an earlier one with the same that never ended (its process
+            was killed, or lost the server) is marked failed.
+    """
     import mlflow
 
     with _named():
         if "MLFLOW_RUN_ID" not in os.environ:
             mlflow.set_experiment(experiment)
-        active = mlflow.start_run(run_name=name)
+        if tags:
+            _end_lost(experiment, tags)
+        active = mlflow.start_run(run_name=name, tags=tags)
     with _named(), active:
         yield active.info.run_id
+
+
+def _end_lost(experiment: str, tags: dict[str, str]) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    found = client.get_experiment_by_name(experiment)
+    wanted = " and ".join([f"tags.`{key}` = '{value}'" for key, value in tags.items()] + ["status = 'RUNNING'"])
+    for lost in client.search_runs([found.experiment_id], wanted) if found else []:
+        if lost.info.run_id != os.environ.get("MLFLOW_RUN_ID"):
+            client.set_terminated(lost.info.run_id, "FAILED")
 
 
 def log(params: dict[str, Any], metrics: dict[str, float], tags: dict[str, str]) -> None:
@@ -374,5 +397,8 @@ def _named() -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as err:
-        text = address.mask(str(err).strip().partition("\n")[0])[:300]
-        raise RegistryError(f"MLflow failed: {text}; nothing was promoted, the same command tries again") from err
+        raise RegistryError(explained(err)) from err
+    except Exception as err:
+        if type(err).__module__.partition(".")[0] not in OBJECT_STORE:
+            raise
+        raise RegistryError(explained(err)) from err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -151,3 +152,17 @@ def test_another_pipe_that_broke_is_a_fault_of_ours() -> None:
 
     with pytest.raises(BrokenPipeError):
         command.run(main, [])
+
+
+def test_what_cannot_be_told_stops_no_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A monitor whose log's disk is full goes on watching."""
+    with contextlib.suppress(OSError), Path("/dev/full").open("w") as full:  # when it is closed
+        monkeypatch.setattr(sys, "stderr", full)
+        command.say("the disk of the log is full")
+        told = True
+    assert told
+    command.say("the log is closed")
+    with (tmp_path / "log").open("w") as log:
+        monkeypatch.setattr(sys, "stderr", log)
+        command.say("there")
+    assert (tmp_path / "log").read_text() == "there\n"

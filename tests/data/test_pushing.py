@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from data import pushing
 from tests.monitoring.servers import answers, program, wait_for
-from tests.service.live import free_ports
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 

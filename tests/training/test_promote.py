@@ -79,8 +79,14 @@ def test_the_version_knows_where_it_comes_from(promoted: Path, first: Any) -> No
         "git_commit": head.stdout.strip(),
         "git_dirty": "false",
         "data_hash": "md5:" + hashlib.md5((promoted / store.SERIES).read_bytes(), usedforsecurity=False).hexdigest(),
-        "model_hash": "md5:"
-        + hashlib.md5((promoted / store.MODEL / "model.onnx").read_bytes(), usedforsecurity=False).hexdigest(),
+        **{
+            tag: "md5:" + hashlib.md5((promoted / store.MODEL / name).read_bytes(), usedforsecurity=False).hexdigest()
+            for tag, name in {
+                "model_hash": "model.onnx",
+                "card_hash": "forecaster.json",
+                "examples_hash": "examples.json",
+            }.items()
+        },
     }
     tags = client(promoted).get_model_version("town", "1").tags
     assert {name: tags[name] for name in wanted} == wanted

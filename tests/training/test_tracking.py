@@ -16,20 +16,15 @@ import pytest
 from mlflow import MlflowClient
 
 from data.errors import ConfigError, RegistryError
+from tests.ports import free_ports
 from tests.training import tiny
-from training import promote, stages, tracking
+from training import mlflow_errors, promote, stages, tracking
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in (tiny.BOOLEANS, *tiny.MLFLOW)]
 
 
 def client(folder: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{folder}/mlflow.db")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 @pytest.fixture
@@ -76,7 +71,7 @@ def test_connect_leaves_what_the_user_has_set(monkeypatch: pytest.MonkeyPatch) -
 def test_connect_says_within_seconds_that_nobody_answers(
     credentials: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = free_port()
+    port = free_ports()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{credentials}127.0.0.1:{port}/mlflow")
     began = time.monotonic()
     with pytest.raises(RegistryError) as caught:
@@ -151,6 +146,38 @@ def test_a_run_that_raises_is_marked_failed(workspace: Path) -> None:
     assert client(workspace).get_run(run_id).info.status == "FAILED"
 
 
+def test_a_run_that_was_lost_is_marked_failed_by_the_next_of_its_kind(workspace: Path) -> None:
+    tracking.connect()
+    found = client(workspace)
+    experiment = found.create_experiment("town")
+    lost = found.create_run(experiment, tags={"model_hash": "md5:1"}).info.run_id
+    other = found.create_run(experiment, tags={"model_hash": "md5:2"}).info.run_id
+    with tracking.run("town", tags={"model_hash": "md5:1"}) as run_id:
+        assert found.get_run(run_id).data.tags["model_hash"] == "md5:1"
+        assert [found.get_run(one).info.status for one in (lost, other, run_id)] == ["FAILED", "RUNNING", "RUNNING"]
+    assert found.get_run(run_id).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("said", "fix"),
+    [
+        ("failed with error code 401 != 200", "MLFLOW_TRACKING_USERNAME"),
+        ("Permission denied", "the permission EDIT"),
+        ("(NoSuchBucket) when calling the PutObject operation", "make the bucket"),
+        (
+            "500 Server Error for url: http://u:secret@x/api/2.0/mlflow-artifacts/artifacts/1",
+            "the store of its artifacts",
+        ),
+        ("too many 503 error responses", "the server's database"),
+    ],
+)
+def test_what_mlflow_says_gets_its_fix(said: str, fix: str) -> None:
+    told = mlflow_errors.explained(RuntimeError(said))
+    assert told.startswith("MLflow failed: ")
+    assert fix in told
+    assert "secret" not in told
+
+
 def test_a_run_that_mlflow_has_begun_is_continued(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracking.connect()
     found = client(workspace)
@@ -223,7 +250,7 @@ def test_a_tracking_server_over_http_does_as_the_database_does(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real `mlflow server`; then the same with the server gone in the middle of a run."""
-    port = free_port()
+    port = free_ports()
     address = f"http://127.0.0.1:{port}"
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
