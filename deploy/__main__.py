@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import signal
@@ -35,7 +36,8 @@ GROUPS = {
     "Strategies: bring a new Bento to users, or only try it": ("canary", "blue-green", "rolling", "shadow", "ab"),
     "Steering: from another terminal, while one is under way": ("pause", "resume", "promote", "abort", "rollback"),
     "Looking": ("status", "verdict", "history", "report", "lineage", "sbom", "simulate"),
-    "The machine": ("up", "scale", "down"),
+    "The machine": ("up", "scale", "down", "restore"),
+    "A cluster": ("render",),
 }
 DESCRIPTION = """\
 Brings Bentos to users on this machine, behind a router, and judges each on the way.
@@ -79,17 +81,41 @@ def sbom(_: Params, asked: argparse.Namespace) -> int:
     return 7 if found else 0
 
 
+def render(config: Params, asked: argparse.Namespace) -> int:
+    """Write manifests of a Bento for Kubernetes with Argo Rollouts, which asks the same judge: for `kubectl apply -k`."""
+    from deploy import lineage as chain
+    from deploy.kubernetes import render as manifests
+
+    tag = str(chain.carried(asked.bento)[0].tag)
+    for path in manifests.write(asked.to, config.deploy, tag):
+        print(asked.to / path)
+    command.say(f"{tag}; nothing is applied: `kubectl diff -k {asked.to / 'production'}` says what would change")
+    return 0
+
+
 def up(config: Params, asked: argparse.Namespace) -> int:
     """Serve a Bento behind the router on this machine; it goes on when this command has ended."""
+    _serve(config, asked.bento)
+    return 0
+
+
+def restore(config: Params, _: argparse.Namespace) -> int:
+    """Bring the champion's service back from git, DVC's remote and MLflow's server, with every file compared with its hash."""
+    from deploy import restore
+
+    restore.run(config, functools.partial(_serve, config), command.say)
+    return 0
+
+
+def _serve(config: Params, bento: str) -> None:
     from deploy import autoscale
 
     fleet = _fleet(config)
     first = not fleet.journal.state()
-    fleet.up(asked.bento)
+    fleet.up(bento)
     if first and config.deploy.autoscale:
         autoscale.start(fleet)
     command.say(f"serving on {fleet.address}, HTTP and gRPC; end it with `python -m deploy down`")
-    return 0
 
 
 def down(config: Params, _: argparse.Namespace) -> int:
@@ -214,14 +240,28 @@ def verdict(config: Params, asked: argparse.Namespace) -> int:
 
 
 def simulate(config: Params, asked: argparse.Namespace) -> int:
-    """Simulate rollouts: how often the judge errs with your deploy.judgement, and how soon it finds harm."""
-    from deploy import simulation
+    """Simulate rollouts: how often the judge errs with your deploy.judgement, how soon it finds harm, and at which weight."""
+    import signal
+    from concurrent.futures import ProcessPoolExecutor
 
-    found = []
-    for result in simulation.proof(config.deploy.judgement, asked.rollouts):
-        found.append(result)
-        command.say(f"{result.truth.name}: {result.failing:.1%} of {asked.rollouts:,} rollouts failed")
-    print(simulation.table(found))
+    from deploy.simulation import judged, plans
+
+    judgement, rollouts = config.deploy.judgement, asked.rollouts
+    found, ended = [], []
+    at_ctrl_c = (signal.SIGINT, signal.SIG_DFL)  # of those that work: it is told once
+    pool = ProcessPoolExecutor(initializer=signal.signal, initargs=at_ctrl_c)
+    try:
+        for one in judged.proof(judgement, rollouts, each=pool.map):
+            found.append(one)
+            command.say(f"{one.truth.name}: {one.failing:.1%} of {rollouts:,} rollouts failed")
+        for row in plans.proof(judgement, max(1, rollouts // 5), each=pool.map):
+            ended.append(row)
+            command.say(
+                f"{row.truth.name}: {len(row.ended):,} rollouts by plan, steps {'wait' if row.waits else 'do not wait'}"
+            )
+    finally:
+        pool.shutdown(cancel_futures=True)
+    print(f"{judged.table(found)}\n\n{plans.table(ended)}")
     return 0
 
 
@@ -266,7 +306,9 @@ def main(argv: list[str]) -> None:
         "simulate": simulate,
         "lineage": lineage,
         "sbom": sbom,
+        "render": render,
         "down": down,
+        "restore": restore,
     }
     made = {name: commands.add_parser(name, description=run.__doc__) for name, run in runs.items()}
     for wish, text in (
@@ -288,9 +330,16 @@ def main(argv: list[str]) -> None:
     made["sbom"].add_argument(
         "--check", type=Path, metavar="FILE", help="compare the Bento's files with an earlier bill"
     )
+    made["render"].add_argument("what", choices=["kubernetes"], help="manifests of what")
+    made["render"].add_argument("bento", nargs="?", default="bentocast", help="tag (default: the newest bentocast)")
+    made["render"].add_argument(
+        "--to", type=Path, default=Path("kubernetes"), metavar="FOLDER", help="of its own (default: %(default)s)"
+    )
     made["resume"].epilog = EXIT_CODES
     made["rollback"].add_argument("bento", nargs="?", help="tag (default: the version before)")
-    made["simulate"].add_argument("--rollouts", type=_many, default=1_000, help="of each kind (default: %(default)s)")
+    made["simulate"].add_argument(
+        "--rollouts", type=_many, default=1_000, help="of each kind; by plan a fifth of them (default: %(default)s)"
+    )
     made["report"].add_argument("number", nargs="?", type=int, help="of the rollout")
     _verdict_arguments(made["verdict"])
     made["status"].add_argument("--follow", action="store_true", help="until the rollout under way has ended")

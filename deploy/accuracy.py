@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from deploy.counts import Pairs
-from service.record.join import StoredActuals, StoredForecast, join
+from service.record.join import StoredActuals, StoredForecast, StoredForecasts, join
 from service.record.pairs import actuals
 
 #: Series and origins that wait for actual values, and as many that were counted; the oldest are forgotten.
@@ -56,14 +56,16 @@ class Accuracy:
             return
         keys, both = list(self._waiting), list(self._waiting.values())
         sides = [[pair[side] for pair in both] for side in (0, 1)]
-        window = _window(sides[0])
-        known = actuals(connection, sides[0], window)
+        stable, candidate = map(StoredForecasts.of, sides)
+        times = stable.unrolled()[2]
+        window = int(times.min()), int(times.max()) + 1
+        known = actuals(connection, [stable], window)
         if not known.times.size:
             return
-        stable, candidate = (_errors(side, known, window) for side in sides)
-        same = np.isclose(stable, candidate, rtol=SAME, atol=0.0)  # infinite ones are the same too
-        for place in np.flatnonzero(~np.isnan(stable)):
-            self._count(bool(candidate[place] > stable[place]), tie=bool(same[place]))
+        left, right = (_errors(side, known, window) for side in (stable, candidate))
+        same = np.isclose(left, right, rtol=SAME, atol=0.0)  # infinite ones are the same too
+        for place in np.flatnonzero(~np.isnan(left)):
+            self._count(bool(right[place] > left[place]), tie=bool(same[place]))
             del self._waiting[keys[place]]
             self._counted[keys[place]] = None
         _forget(self._counted, self._most)
@@ -81,22 +83,14 @@ def _bare(forecast: StoredForecast) -> StoredForecast:
     return replace(forecast, levels=np.empty(0), quantiles=np.empty((0, forecast.mean.size)))
 
 
-def _window(forecasts: list[StoredForecast]) -> tuple[int, int]:
-    """From the first time that is forecast to the one after the last, seconds since 1970."""
-    return (
-        min(one.origin + one.step_seconds for one in forecasts),
-        max(one.origin + one.step_seconds * one.mean.size for one in forecasts) + 1,
-    )
-
-
-def _errors(forecasts: list[StoredForecast], known: StoredActuals, window: tuple[int, int]) -> NDArray[np.float64]:
+def _errors(forecasts: StoredForecasts, known: StoredActuals, window: tuple[int, int]) -> NDArray[np.float64]:
     """Sum of absolute errors over the steps that have an actual value, shape (forecasts,); NaN where none has."""
-    (joined,) = join(forecasts, known, window)
-    rows = np.repeat(np.arange(len(forecasts)), [one.mean.size for one in forecasts])
+    (joined,) = join([forecasts], known, window)
+    rows, *_ = forecasts.unrolled()
     there = ~np.isnan(joined.actual)
     errors = np.abs(joined.forecast - joined.actual)[there]
     errors[np.isnan(errors)] = np.inf  # a forecast that is no number is the worst
-    sums, steps = (np.bincount(rows[there], weights, minlength=len(forecasts)) for weights in (errors, None))
+    sums, steps = (np.bincount(rows[there], weights, minlength=forecasts.horizon.size) for weights in (errors, None))
     return np.where(steps > 0, sums, np.nan)
 
 

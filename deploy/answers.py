@@ -147,7 +147,9 @@ class Answers:
         for row in rows:
             self._last = row.id
             of_request = self._waiting.setdefault(row.request_id, {})
-            of_request.setdefault(row.bento, {})[row.series] = decode(row)
+            stored = decode(row)
+            if stored is not None:  # a request with a damaged answer waits for it, and is not compared
+                of_request.setdefault(row.bento, {})[row.series] = stored
         for request, both in list(self._waiting.items()):
             if len(both) == len(self._tags):
                 one, other = (both[tag] for tag in self._tags)

@@ -155,9 +155,5 @@ def _check_edges(where: str, over: Mapping[float, object]) -> None:
 
 
 def _nearest(shares: Mapping[float, float], share: float) -> float:
-    """The edge that is exceeded about that often; of some as near, the highest.
-
-    The router counts whole milliseconds, so edges between two of them have the same counts. From the highest of them every
-    step leads to other counts; from a lower one, a step may lead to the same, and nothing could be told apart.
-    """
-    return min(sorted(shares, reverse=True), key=lambda edge: abs(math.log(shares[edge] / share)))
+    """The edge that is exceeded about that often; of some as near, the lowest."""
+    return min(sorted(shares), key=lambda edge: abs(math.log(shares[edge] / share)))

@@ -25,3 +25,10 @@ class BusyError(RolloutError):
 
     exit_code = 2
     code = "rollout_under_way"
+
+
+class BuildError(BentocastError):
+    """A Bento cannot be built."""
+
+    exit_code = 10
+    code = "build_failed"

@@ -21,6 +21,8 @@ from deploy import counts, evidence
 from deploy.counts import Pairs, Phase, Split
 from deploy.evidence import Events
 
+#: So many times as large as the evidence that there is none, evidence of harm is a doubt.
+DOUBT = 3.0
 #: Evidence beyond this is not written out.
 UNWRITTEN = 1e6
 
@@ -83,6 +85,21 @@ def judge(
 def limit(judgement: Judgement, part: str) -> float:
     """The logarithm of the evidence that a check fails at: 1 / (alpha x its part)."""
     return -math.log(judgement.alpha * float(getattr(judgement.parts, part)))
+
+
+def doubts(verdict: Verdict) -> list[Check]:
+    """Checks that are open, and speak `DOUBT` times as much against the canary as for it.
+
+    Nothing is concluded from it, so it takes nothing from the error rates; but nobody would give such a canary more users.
+    """
+    open_ones = [one for one in verdict.checks if one.outcome is Outcome.INCONCLUSIVE and "log_harm" in one.numbers]
+    # NaN, which no comparison holds of, is a doubt.
+    return [one for one in open_ones if not one.numbers["log_harm"] - one.numbers["log_harmless"] <= math.log(DOUBT)]
+
+
+def is_enough(verdict: Verdict, *, is_last: bool) -> bool:
+    """Whether a step that has had its requests is over: the last one wants a pass, the others want no doubt."""
+    return verdict.passed or not (is_last or doubts(verdict))
 
 
 def compared(one: Phase, edge: float, steps: int) -> Split:
@@ -177,7 +194,8 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
         return [_events(one.weight, pick(one, edge, steps + _beside(one)), judgement) for one in some]
 
     harm = {
-        edge: float(evidence.rate_above(events(compared, timed, edge, limits.tolerated_steps), 1.0)) for edge in edges
+        edge: _slower([events(compared, some, edge, limits.tolerated_steps) for some in _kinds(timed)])
+        for edge in edges
     }
     harmless = {
         edge: _not_slower(events(ruled_out, weighed, edge, limits.excluded_steps), asked.canary, judgement)
@@ -208,6 +226,21 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
     if hint and sample.seen and check.outcome is Outcome.INCONCLUSIVE:
         return check.model_copy(update={"text": f"{check.text}; {hint}"})
     return check
+
+
+def _kinds(phases: Sequence[Phase]) -> list[list[Phase]]:
+    """Copies, if there are any, and what was drawn."""
+    copies, drawn = ([one for one in phases if one.drawn == chosen] for chosen in (False, True))
+    return [copies, drawn] if copies else [drawn]
+
+
+def _slower(kinds: Sequence[Sequence[Events]]) -> float:
+    """That the canary is slower at an edge, by the mean over copies and what was drawn.
+
+    Their product is an e-value too. But that copies are not twice as slow says nothing of a tenth, and would be
+    held against what users' own requests show.
+    """
+    return float(evidence.mean([evidence.rate_above(events, 1.0) for events in kinds]))
 
 
 def _beside(one: Phase) -> int:

@@ -177,10 +177,10 @@ class Keeper:
         return f"{self.place.folder}:{process.name}"
 
     def _environment(self, kind: str) -> dict[str, str]:
-        """Of this process, with the settings that the deployment was brought up with; where the journal is, is no
-        instance's business.
+        """Of this process, with the settings that the deployment was brought up with; where the journal is, and what
+        opens MLflow's server and the object store, is no instance's business.
         """
-        kept = _without("BENTOCAST_", "DEPLOY_", "MONITORING_")
+        kept = _without("BENTOCAST_", "DEPLOY_", "MONITORING_", "MLFLOW_", "AWS_")
         if kind == AUTOSCALER and journals.URL in os.environ:
             kept[journals.URL] = os.environ[journals.URL]
         with contextlib.suppress(FileNotFoundError):

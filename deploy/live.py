@@ -10,9 +10,11 @@ from typing import TextIO
 
 from data import durations
 from data.deployment import Plan
-from data.verdict import Check, Verdict
+from data.verdict import Check, Outcome, Verdict
+from deploy import judge
 from deploy.journal import Journal, Rollout
 from deploy.progress import Progress
+from deploy.states import RUNNING
 
 REDRAW_SECONDS = 1.0
 #: Letters of a bar.
@@ -55,15 +57,19 @@ class Moment:
     def changes(self) -> tuple[object, ...]:
         """What is worth a line when it is another one."""
         checks = self.verdict.checks if self.verdict else ()
-        return (self.rollout.state, self.progress.step, *((check.name, check.outcome) for check in checks))
+        told: list[tuple[str, str]] = [(check.name, check.outcome) for check in checks]
+        if self.plan and self.verdict and self.progress.step >= 0:
+            told.append(("doubt", _doubts(self.plan, self.progress, self.verdict)))
+        return (self.rollout.state, self.progress.step, *told)
 
 
 def line(plan: Plan, progress: Progress, verdict: Verdict) -> str:
     """Where a rollout stands."""
-    seen = progress.sums(progress.candidate)
+    seen, doubts = progress.sums(progress.candidate), _doubts(plan, progress, verdict)
     return (
         f"step {progress.step + 1} of {len(plan.steps)} ({plan.steps[progress.step]}): {seen.seen:,} requests, "
         f"{seen.errors:,} errors; {', '.join(f'{check.name} {check.outcome}' for check in verdict.checks)}"
+        f"{f'; no more weight while there is doubt: {doubts}' if doubts else ''}"
     )
 
 
@@ -85,6 +91,9 @@ def picture(moment: Moment) -> list[str]:
         f"  time     {_bar(1 - left / durations.seconds(step.at_most))} {_minutes(left)} left of {step.at_most}",
     ]
     if moment.verdict:
+        doubts = _doubts(plan, progress, moment.verdict)
+        if doubts and rollout.state == RUNNING:
+            lines.append(f"  waits    no more weight while there is doubt: {doubts}")
         lines += ["", "  check     so far        evidence of harm                 evidence that there is none"]
         lines += [_check(check) for check in moment.verdict.checks]
     return lines
@@ -125,13 +134,21 @@ class Follower:
         elif moment.changes != self._told:
             self._told = moment.changes
             rollout, is_counting = moment.rollout, moment.plan and moment.verdict and moment.progress.step >= 0
-            if rollout.ended is None and is_counting and rollout.state == "running":
+            if rollout.ended is None and is_counting and rollout.state == RUNNING:
                 assert moment.plan is not None, "it is counting"
                 assert moment.verdict is not None, "it is counting"
                 self.out.write(line(moment.plan, moment.progress, moment.verdict) + "\n")
             else:
                 self.out.write(picture(moment)[0] + "\n")
         self.out.flush()
+
+
+def _doubts(plan: Plan, progress: Progress, verdict: Verdict) -> str:
+    """Checks that a step waits for, though it has had its requests; the last one waits for a pass."""
+    is_open, is_last = verdict.outcome is Outcome.INCONCLUSIVE, progress.step == len(plan.steps) - 1
+    if not is_open or is_last or progress.sums(progress.candidate).seen < plan.steps[progress.step].requests:
+        return ""
+    return ", ".join(check.name for check in judge.doubts(verdict))
 
 
 def _check(check: Check) -> str:

@@ -131,7 +131,7 @@ class Progress:
         """What the judge takes: what was chosen by a header is not split by chance, and stays out."""
         found = []
         for one in self.counted:
-            weight = _weight(steps[one.step])
+            weight = weight_of(steps[one.step])
             if weight is not None:
                 canary, stable = (one.meter.sums.get(name, Counters()) for name in (self.candidate, self.stable))
                 drawn = steps[one.step].mirror is None
@@ -174,8 +174,8 @@ class Progress:
         )
 
 
-def _weight(step: Step) -> float | None:
-    """Share of both versions' requests that are the candidate's.
+def weight_of(step: Step) -> float | None:
+    """Share of both versions' requests that are the candidate's; None where a header decides.
 
     With copies of a share s of requests, it is s / (1 + s). That one request meets both versions only makes evidence
     smaller than it is: errors that both make speak for neither.

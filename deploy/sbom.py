@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import importlib.metadata
 import json
 import uuid
@@ -24,13 +23,10 @@ from packageurl import PackageURL
 from data.errors import ConfigError, NotFoundError
 from data.forecaster import ONNX_FILE
 from deploy import lineage, locked
+from service import bill
 from service.image import PYTHON
 
 SCHEMA = SchemaVersion.V1_6
-#: Folder of a Bento's code, and before the names of its model's files.
-CODE, MODEL = "src", "model"
-#: Python writes these beside the code.
-COMPILED = "__pycache__"
 
 
 def make(tag: str) -> str:
@@ -63,7 +59,7 @@ def make(tag: str) -> str:
             name=bento.tag.name,
             version=version,
             type=ComponentType.MACHINE_LEARNING_MODEL,
-            bom_ref=f"{MODEL}:{version}",
+            bom_ref=f"{bill.MODEL}:{version}",
             hashes=[_hash(digest) for name, digest in sorted(digests.items()) if Path(name).name == ONNX_FILE],
         )
     )
@@ -73,7 +69,7 @@ def make(tag: str) -> str:
     return str(make_outputter(made, OutputFormat.JSON, SCHEMA).output_as_string(indent=2)) + "\n"
 
 
-def differences(tag: str, bill: Path) -> list[str]:
+def differences(tag: str, file: Path) -> list[str]:
     """How the files of a Bento in the store differ from those that a bill names, each in words; none if they are the same.
 
     Raises:
@@ -81,50 +77,22 @@ def differences(tag: str, bill: Path) -> list[str]:
         NotFoundError: the store holds no such Bento.
     """
     bento, _ = lineage.carried(tag)
-    try:
-        told = json.loads(bill.read_text("utf-8"))
-        about = "{name}:{version}".format_map(told["metadata"]["component"])
-        named = {one["name"]: one["hashes"][0]["content"] for one in told["components"] if one["type"] == "file"}
-    except (OSError, ValueError, LookupError, TypeError) as err:
-        raise ConfigError(
-            f"{bill} is no bill of materials of a Bento ({err!r}): make one with `python -m deploy sbom TAG`"
-        ) from err
-    if not named:
-        raise ConfigError(f"{bill} names no files: make one with `python -m deploy sbom TAG`")
+    about, named = bill.read(file)
     if about != str(bento.tag):
-        raise ConfigError(f"{bill} is of {about}, wanted one of {bento.tag}")
-    found = dict(_digests(bento))
-    return [
-        *(f"{name} is not in the bill" for name in sorted(found.keys() - named.keys())),
-        *(f"{name} is in the bill and not in the Bento" for name in sorted(named.keys() - found.keys())),
-        *(
-            f"{name} has sha256 {found[name]}, the bill says {named[name]}"
-            for name in sorted(found.keys() & named.keys())
-            if found[name] != named[name]
-        ),
-    ]
+        raise ConfigError(f"{file} is of {about}, wanted one of {bento.tag}")
+    return bill.differences(named, dict(_digests(bento)))
 
 
 def _digests(bento: Any) -> Iterator[tuple[str, str]]:
     """Path and SHA-256 of all files that run: code, requirements, model."""
     folder = Path(bento.path)
-    yield str(locked.IN_BENTO), _digest(folder / locked.IN_BENTO)
-    for path in sorted((folder / CODE).rglob("*")):
-        if path.is_file() and COMPILED not in path.parts:
-            yield path.relative_to(folder).as_posix(), _digest(path)
-    for model in bento.info.all_models:
-        root = Path(bentoml.models.get(model.tag).path)
-        for path in sorted(root.rglob("*")):
-            if path.is_file():
-                yield f"{MODEL}/{path.relative_to(root).as_posix()}", _digest(path)
-
-
-def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        yield str(locked.IN_BENTO), bill.digest(folder / locked.IN_BENTO)
     except FileNotFoundError as err:
-        raise NotFoundError(f"{path} not found: the Bento is not whole, build it again") from err
+        raise NotFoundError(f"{err.filename} not found: the Bento is not whole, build it again") from err
+    yield from bill.digests(folder / bill.CODE, bill.CODE)
+    for model in bento.info.all_models:
+        yield from bill.digests(Path(bentoml.models.get(model.tag).path), bill.MODEL)
 
 
 def _hash(digest: str) -> HashType:

@@ -8,8 +8,8 @@ from pathlib import Path
 from data.errors import ConfigError
 
 PREFIX = "BENTOCAST_"
-#: Each instance has its own, on this machine.
-OWN = {"HOST", "PORT", "GRPC_PORT"}
+#: Each instance has its own, on this machine; a bill is of one version, and others are served as well.
+OWN = {"HOST", "PORT", "GRPC_PORT", "BILL"}
 #: Paths, which are looked for from another folder.
 PATHS = {"KEYS_FILE"}
 #: Ways to switch a setting off.

@@ -16,7 +16,7 @@ from data import durations
 from data.deployment import Plan, Step
 from data.rollout import Judgement
 from data.verdict import Outcome, Verdict
-from deploy import live, versions
+from deploy import judge, live, versions
 from deploy.answers import Answers
 from deploy.faults import RolloutError
 from deploy.fleet import Fleet
@@ -139,7 +139,7 @@ class Steps:
         return PAUSED, f"users are back with {self.rollout.stable}; {why}"
 
     def _is_over(self, verdict: Verdict) -> bool:
-        """Whether enough was seen for the next step; after the last one the verdict has to be a pass."""
+        """Whether enough was seen for the next step, without a doubt; after the last one the verdict has to be a pass."""
         step, progress = self._step, self.progress
         if progress.sums(progress.candidate).seen < step.requests:
             return False
@@ -149,7 +149,7 @@ class Steps:
             check.name == "answers" and check.outcome is not Outcome.PASS for check in verdict.checks
         ):
             return False  # no user gets an answer of a candidate that was not compared
-        return verdict.passed or progress.step < len(self.plan.steps) - 1
+        return judge.is_enough(verdict, is_last=progress.step == len(self.plan.steps) - 1)
 
     def _look(self) -> Verdict:
         """Read what came, judge it, and write both down."""

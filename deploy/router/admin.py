@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -73,9 +74,9 @@ class Admin:
         found = self._ask("GET", f"/stats?filter=^{name}$")
         return int(found.rpartition(":")[2]) if found.strip() else 0
 
-    def counted(self) -> str:
-        """All that it counted of clusters, in Prometheus' text format."""
-        return self._ask("GET", "/stats/prometheus?usedonly&filter=^cluster%5C.")
+    def counted(self, names: str) -> str:
+        """What it counted under names that match, in Prometheus' text format."""
+        return self._ask("GET", f"/stats/prometheus?usedonly&filter={urllib.parse.quote(names)}")
 
     def drain(self) -> None:
         """Tell clients to come on other connections, and take no new ones."""

@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.router.messages import TIMES
 from deploy.router.routing import PROTOCOLS, cluster
 
 #: gRPC's statuses that are the service's fault, as HTTP's 5xx are; all others are answers, or the client's fault.
 FAULTS = {"2", "4", "8", "13", "14", "15"}
 _REQUESTS = "envoy_cluster_upstream_rq_completed"
 _BY_CLASS = "envoy_cluster_upstream_rq_xx"
-_TIMES = "envoy_cluster_upstream_rq_time"
+_TIMES = f"envoy_cluster_{TIMES}"
 _GRPC = "envoy_cluster_grpc_"
+#: What is read, as Envoy names it: of all that it counts of clusters, a small part.
+NAMES = rf"^cluster\.({TIMES}\.|.*\.(upstream_rq_completed|upstream_rq_.xx|grpc\.[0-9]+)$)"
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def read(text: str, versions: Iterable[str], *, mirrored: bool = False) -> dict[
             elif counted == _BY_CLASS and sample.labels["envoy_response_code_class"] == "5":
                 answered_5xx[name] += value
             elif sample.name == f"{_TIMES}_bucket":
-                within[name][float(sample.labels["le"]) / 1e3] = value
+                within[name][float(sample.labels["le"]) / 1e6] = value
             elif counted.removeprefix(_GRPC) in FAULTS:
                 faults[name] += value
     found = {version: Counters() for version in owners.values()}

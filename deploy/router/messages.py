@@ -11,6 +11,8 @@ Message = dict[str, Any]
 API = "type.googleapis.com/envoy"
 #: Name of the routes, and prefix of what the listener counts.
 PUBLIC = "public"
+#: Histogram of what requests took; Envoy's own, `upstream_rq_time`, counts whole milliseconds.
+TIMES = "upstream_rq_microseconds"
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,8 @@ class Router:
     def counted(self, versions: list[str], *, mirrored: bool = False) -> dict[int, dict[str, Counters]]:
         """What each Envoy has counted since it started, by its admin port and by version."""
         return {
-            port: counters.read(admin.counted(), versions, mirrored=mirrored) for port, admin in self.admins.items()
+            port: counters.read(admin.counted(counters.NAMES), versions, mirrored=mirrored)
+            for port, admin in self.admins.items()
         }
 
     def _wait_until_healthy(self, routing: Routing, versions: Iterable[str]) -> None:

@@ -22,8 +22,8 @@ MOST_EDGES = 200
 #: From the first phase to the last.
 LONGEST_SECONDS = 7 * 86_400
 
-#: Of a Bento, as BentoML writes it.
-Tag = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}:[a-z0-9][a-z0-9._-]{0,62}$")]
+#: A value of a label; of a Bento's tag, as BentoML writes it, there are two.
+Version = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(:[a-z0-9][a-z0-9._-]{0,62})?$")]
 Label = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,62}$")]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 #: Labels by which a version's counters are found: another value of them would be another version's.
@@ -77,9 +77,11 @@ class PairsSeen(Section):
 class Asked(Section):
     """The body of a request for a verdict."""
 
-    #: Tags of both Bentos: needed to find them in Prometheus.
-    stable: Tag | None = None
-    candidate: Tag | None = None
+    #: Tags of both Bentos, or the values of the label `by`: needed to find them in Prometheus.
+    stable: Version | None = None
+    candidate: Version | None = None
+    #: The label that tells the versions apart, such as `rollouts_pod_template_hash`; by default it is their tags that do.
+    by: Label | None = None
     phases: tuple[Period, ...] = Field(default=(), max_length=MOST_PHASES)
     #: Instead of phases: the metric in Prometheus that is the candidate's weight in percent.
     weights: Metric | None = None
@@ -105,11 +107,22 @@ class Asked(Section):
             raise ValueError("got phases with times and phases with counts, wanted one kind")
         if not self.is_counted and (self.stable is None or self.candidate is None):
             raise ValueError("wanted stable and candidate, the tags of both Bentos: their counts are in Prometheus")
+        for name, version in (("stable", self.stable), ("candidate", self.candidate)):
+            if version is not None and self.by is None and ":" not in version:
+                raise ValueError(
+                    f"{name}: got {version!r}, wanted a Bento's tag, or `by` with the label that has this value"
+                )
         if not self.is_counted and self.edges:
             raise ValueError("got edges with phases that have times, whose edges are chosen from what came before")
-        taken = sorted(TAKEN & self.labels.keys())
+        if self.by in self.labels:
+            raise ValueError(
+                f"labels: got {self.by!r} among them, wanted it as by alone: both versions would be the same one"
+            )
+        taken = sorted(TAKEN & (self.labels.keys() | {self.by}))
         if taken:
-            raise ValueError(f"got {taken[0]} among labels, wanted others: it is how a version's counters are found")
+            raise ValueError(
+                f"got {taken[0]} among labels or as by, wanted others: it is how a version's counters are found"
+            )
         return self
 
     def at(self, now: float) -> list[tuple[float, float, float]]:

@@ -23,7 +23,7 @@ VALUES = {Outcome.PASS: 1, Outcome.INCONCLUSIVE: 0, Outcome.FAIL: -1, Outcome.ER
 
 
 def document(verdict: Verdict, rollout: Rollout | None = None) -> dict[str, Any]:
-    """A verdict as JSON: `outcome`, `value` (1 pass, 0 inconclusive, -1 fail or error), `checks`, `text`.
+    """A verdict as JSON: `outcome`, `value` (1 pass, 0 inconclusive, -1 fail or error), `requests`, `checks`, `text`.
 
     Args:
         verdict: the verdict.
@@ -34,7 +34,14 @@ def document(verdict: Verdict, rollout: Rollout | None = None) -> dict[str, Any]
         for check in verdict.checks
     ]
     outcome = verdict.outcome
-    told: dict[str, Any] = {"outcome": outcome.value, "value": VALUES[outcome], "checks": checks, "text": str(verdict)}
+    split = next((check.numbers for check in verdict.checks if check.name == "split"), {})
+    told: dict[str, Any] = {
+        "outcome": outcome.value,
+        "value": VALUES[outcome],
+        "requests": int(split.get("canary", 0)),
+        "checks": checks,
+        "text": str(verdict),
+    }
     if rollout is not None:
         told["rollout"] = {key: getattr(rollout, key) for key in ("id", "strategy", "stable", "candidate", "state")}
     return told
@@ -70,7 +77,7 @@ def on(asked: Asked, judgement: Judgement, source: Prometheus | None, now: float
     else:
         phases, edges = _counted(asked, judgement, source, now)
         if not phases:
-            both = f"{asked.stable} or {asked.candidate}"
+            both = f"{asked.stable} or {asked.candidate}" + (f" (by {asked.by})" if asked.by else "")
             return _nothing(
                 f"no forecasts of {both} in Prometheus while both had a share, or no phase with three scrapes"
             )
@@ -91,12 +98,13 @@ def _counted(
     if not periods:
         return [], ()
     begin = periods[0][1]
-    before = source.series(asked.stable, asked.labels, begin - BEFORE_SECONDS, begin)
+    names = [prometheus.identity(one, asked.by, asked.labels) for one in (asked.stable, asked.candidate)]
+    before = source.series(names[0], begin - BEFORE_SECONDS, begin)
     earlier = prometheus.grown(before, begin - BEFORE_SECONDS, begin)
     timed = earlier.within.get(math.inf, 0)
     found = []
     for weight, began, ended in periods:
-        stable, candidate = (source.series(tag, asked.labels, began, ended) for tag in (asked.stable, asked.candidate))
+        stable, candidate = (source.series(name, began, ended) for name in names)
         if not stable and not candidate:
             continue
         since, until = prometheus.span([stable, candidate], began)

@@ -73,13 +73,18 @@ class Prometheus:
         self._url = url.rstrip("/")
         self._timeout = timeout
 
-    def series(self, tag: str, labels: Mapping[str, str], began: float, ended: float) -> list[Series]:
-        """All counters of a Bento's forecasts, with their scrapes from one moment to another.
+    def series(self, version: Mapping[str, str], began: float, ended: float) -> list[Series]:
+        """All counters of a version's forecasts, with their scrapes from one moment to another.
+
+        Args:
+            version: labels that tell it from others (`identity`).
+            began: seconds since 1970.
+            ended: seconds since 1970.
 
         Raises:
             PrometheusError: it cannot be read.
         """
-        return self._scrapes(selector(tag, labels), began, ended)
+        return self._scrapes(selector(version), began, ended)
 
     def phases(self, metric: str, began: float, ended: float) -> list[tuple[float, float, float]]:
         """Weight, begin and end of each phase of the rollout under way, from a metric of the weight in percent.
@@ -134,11 +139,23 @@ class Prometheus:
         raise PrometheusError(f"{where}: status {answer.status_code}, {reason}")
 
 
-def selector(tag: str, labels: Mapping[str, str]) -> str:
-    """PromQL that chooses a Bento's counters."""
-    name, _, version = tag.partition(":")
-    equal = {"service_name": name, "service_version": version, **labels}
-    matchers = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in equal.items()]
+def identity(version: str, by: str | None, labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels of a version's counters.
+
+    Args:
+        version: a Bento's tag, or the value of the label `by`.
+        by: the label that tells versions apart; None: they carry the tag themselves.
+        labels: of both versions.
+    """
+    if by is not None:
+        return {by: version, **labels}
+    name, _, number = version.partition(":")
+    return {"service_name": name, "service_version": number, **labels}
+
+
+def selector(version: Mapping[str, str]) -> str:
+    """PromQL that chooses a version's counters."""
+    matchers = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in version.items()]
     return "{" + ",".join([f'__name__=~"{TOTAL}|{BUCKET}"', f'endpoint=~"{WORK}"', *matchers]) + "}"
 
 

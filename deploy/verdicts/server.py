@@ -146,5 +146,11 @@ async def _refused(_: Request, err: Exception) -> Response:
         status = 502
     elif isinstance(err, RolloutError):
         status = 404
-    told = {"outcome": Outcome.ERROR.value, "value": given.VALUES[Outcome.ERROR], "checks": [], "text": err.message}
+    told = {
+        "outcome": Outcome.ERROR.value,
+        "value": given.VALUES[Outcome.ERROR],
+        "requests": 0,
+        "checks": [],
+        "text": err.message,
+    }
     return JSONResponse(told, status)

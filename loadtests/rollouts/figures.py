@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import random
@@ -12,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,40 +25,14 @@ from data.command import say
 from loadtests import spoiled
 from loadtests.faults import LoadtestError
 from loadtests.rollouts import site
+from loadtests.rollouts.plans import BARE, QUICK, WHOLE
 from loadtests.rollouts.site import Load, Site
-from loadtests.serving import h2load, openloop
-from loadtests.serving.openloop import Offered
-from loadtests.serving.ratios import percentile
+from loadtests.rollouts.slowness import slow
+from loadtests.serving import h2load
 
-#: A rollout of a few seconds: what is counted here is what is lost on the way, not how sharp the judge is.
-QUICK: dict[str, Any] = {
-    "judgement": {
-        "requests": 50,
-        "slowness": {"tolerated": 3.0, "excluded": 10.0, "share": 0.2},
-        "errors": {"share": 0.1},
-    },
-    "canary": {"steps": [{"weight": 0.5, "requests": 50, "at_most": "2min"}]},
-}
-#: The plan and judge as they come, without copies before: what users see of a bad version.
-BARE: dict[str, Any] = {
-    "canary": {
-        "steps": [
-            {"weight": 0.1, "requests": 500},
-            {"weight": 0.25, "requests": 1_000},
-            {"weight": 0.5, "requests": 2_000},
-        ]
-    }
-}
-#: The plan and judge as they come, with copies before.
-WHOLE: dict[str, Any] = {}
-
-#: A slow version's p95, as a multiple, and by how much it may miss that.
-SLOWER, NEAR = 1.3, 0.04
-#: Copies that are made to find one like that, and the loop of the first.
-TRIES, FIRST_LOOP_SECONDS = 8, 0.002
-#: Requests/s that slowness is looked for at, series in each, and the turns in which a copy is compared with what it is a copy of.
-RATE, SERIES = 40, 32
-TURNS, TURN_SECONDS = 8, 5.0
+#: How `deploy canary` ends, by its exit code.
+PAUSED = 8
+ENDS = {0: "promoted", 7: "rolled back", PAUSED: "paused"}
 
 Row = tuple[str, str]
 
@@ -87,6 +60,32 @@ def moves(tag: str, params: Path, many: int) -> list[Row]:
     ]
 
 
+def alike(tag: str, params: Path, many: int) -> list[Row]:
+    """The same Bento as its own candidate, by plan and judge as they come: a rollback is a false alarm."""
+    ends: Counter[str] = Counter()
+    why: list[str] = []
+    with site.up(tag, WHOLE, params) as place:
+        other = spoiled.make(tag, "", "same")
+        try:
+            with Load.on(place, 60):
+                for number in range(many):
+                    done = place.run("canary", other)
+                    ends[ENDS.get(done.code, f"ended with {done.code}")] += 1
+                    say(f"{number + 1} of {many}, {dict(ends)}: {done.last[:200]}")
+                    if done.code:
+                        why.append(done.last[:160])
+                    if done.code == PAUSED:
+                        place.must("abort")
+                    elif done.code == 0:
+                        place.must("rollback")
+        finally:
+            spoiled.remove(other)
+    return [
+        (f"the same Bento {many} times", ", ".join(f"{count} {end}" for end, count in ends.items())),
+        *(("not promoted", one) for one in why),
+    ]
+
+
 def failing(tag: str, params: Path, _: int) -> list[Row]:
     """A canary with 5 % errors at 10 % weight, 200 requests/s."""
     with site.up(tag, BARE, params) as place:
@@ -103,107 +102,6 @@ def failing(tag: str, params: Path, _: int) -> list[Row]:
         ("seconds from the first look at the weight to rolled back", f"{took:.1f}"),
         ("users' failed requests", f"{load.failed} of {load.requests} ({load.failed / load.requests:.2%})"),
     ]
-
-
-def slow(tag: str, params: Path, _: int) -> list[Row]:
-    """A canary that is 30 % slower at p95, in every request, and in three of ten."""
-    return [row for share in (1.0, 0.3) for row in _slow(tag, params, share)]
-
-
-def _slow(tag: str, params: Path, share: float) -> list[Row]:
-    bad, before, p95 = _slowed(tag, params, share)
-    name = f"{p95 / before - 1:.0%} slower at p95, by a loop in {share:.0%} of requests"
-    try:
-        with site.up(tag, BARE, params) as place, _asking(place):
-            time.sleep(10.0)
-            done = place.run("canary", bad)
-    finally:
-        spoiled.remove(bad)
-    steps = [line for _, line in done.lines if line.startswith("step ")]
-    return [
-        (f"{name}: p95, each alone", f"{before * 1e3:.1f} ms, {p95 * 1e3:.1f} ms"),
-        (f"{name}: found at", steps[-1][:60] if steps else "?"),
-        (f"{name}: ended", done.last[:200]),
-    ]
-
-
-def _slowed(tag: str, params: Path, share: float) -> tuple[str, float, float]:
-    """A copy whose p95 is `SLOWER` times as long, and both p95s.
-
-    How long its loop must be is found by trying: of a loop in some requests, p95 sees a part.
-
-    Raises:
-        LoadtestError: no loop was found.
-    """
-    loop = FIRST_LOOP_SECONDS
-    for _ in range(TRIES):
-        bad = spoiled.make(tag, spoiled.slow(loop, share), f"slow-{share * 100:.0f}")
-        try:
-            with site.up(tag, BARE, params) as own, site.up(bad, BARE, params) as other:
-                before, p95 = _p95(own, other)
-        except BaseException:
-            spoiled.remove(bad)
-            raise
-        say(f"a loop of {loop * 1e3:.2f} ms in {share:.0%} of requests: p95 {p95 / before:.2f}x")
-        if abs(p95 / before - SLOWER) <= NEAR:
-            return bad, before, p95
-        spoiled.remove(bad)
-        loop *= min(max((SLOWER - 1) * before / max(p95 - before, 1e-9), 0.4), 2.5)
-    raise LoadtestError(f"no loop in {share:.0%} of requests makes p95 {SLOWER:g} times as long, after {TRIES} tries")
-
-
-@contextlib.contextmanager
-def _asking(place: Site) -> Iterator[None]:
-    """Users who ask for many series at once, until the block ends.
-
-    Raises:
-        LoadtestError: they stopped before, so what was seen was seen without them.
-    """
-    request, over = _request(place), threading.Event()
-
-    def ask() -> None:
-        turn = 0
-        while not over.is_set():
-            turn += 1
-            _offered(place, request, turn)
-
-    users = threading.Thread(target=ask)
-    users.start()
-    try:
-        yield
-        if not users.is_alive():
-            raise LoadtestError(
-                f"{place.url}: the users stopped asking before the rollout ended; see the traceback above"
-            )
-    finally:
-        over.set()
-        users.join()
-
-
-def _p95(*places: Site) -> list[float]:
-    """Of half a minute of requests to each, in turns, seconds, through their routers."""
-    request = _request(places[0])
-    took: list[list[float]] = [[] for _ in places]
-    for turn in range(TURNS + 1):
-        for place, times in zip(places, took, strict=True):
-            offered = _offered(place, request, turn)
-            if turn:  # the first warms up
-                times.extend(offered.latencies.get(200, []))
-    return [percentile(one, 0.95) for one in took]
-
-
-def _offered(place: Site, request: bytes, seed: int) -> Offered:
-    times = openloop.schedule(RATE, TURN_SECONDS, seed)
-    return openloop.offer(place.port, request, times, TURN_SECONDS, connections=64)
-
-
-def _request(place: Site) -> bytes:
-    """A request for so many series that whole milliseconds, which the router counts in, are a small part of it."""
-    examples = requests.get(f"{place.url}/v1/timeseries/examples", timeout=30).json()["examples"]
-    asked = examples[0]["request"]
-    asked["inputs"] = [one | {"name": f"{number}"} for number in range(SERIES) for one in asked["inputs"][:1]]
-    body = json.dumps(asked).encode()
-    return openloop.request("/v1/timeseries/forecast", body, ("content-type: application/json",))
 
 
 def nonsense(tag: str, params: Path, _: int) -> list[Row]:
@@ -287,16 +185,16 @@ def kills(tag: str, params: Path, many: int) -> list[Row]:
 
 def _killed(place: Site, candidate: str, victim: str, after: float) -> str:
     """How a rollout ended in which something was killed."""
-    process = place.start("canary", candidate)
-    time.sleep(after)
-    if victim == "command":
-        process.kill()
-    else:
-        kind = "router" if victim == "router" else ""
-        found = [one for one in _kept(place) if (kind == "router") == ("router" in one[0])]
-        if found:
-            found[-1][1].send_signal(signal.SIGKILL)
-    _, told = process.communicate()
+    with place.start("canary", candidate) as process:
+        time.sleep(after)
+        if victim == "command":
+            process.kill()
+        else:
+            kind = "router" if victim == "router" else ""
+            found = [one for one in _kept(place) if (kind == "router") == ("router" in one[0])]
+            if found:
+                found[-1][1].send_signal(signal.SIGKILL)
+        _, told = process.communicate()
     if process.returncode < 0:
         done = place.run("resume")
         code, told = done.code, "\n".join(line for _, line in done.lines)
@@ -306,7 +204,7 @@ def _killed(place: Site, candidate: str, victim: str, after: float) -> str:
         return "nothing to do"
     if "no rollout is under way" in told:
         return "was over, or had not begun"
-    return {0: "promoted", 7: "rolled back", 8: "paused"}.get(code, f"ended with {code}: {told[-200:]}")
+    return ENDS.get(code, f"ended with {code}: {told[-200:]}")
 
 
 def _kept(place: Site) -> list[tuple[str, psutil.Process]]:
@@ -366,6 +264,7 @@ def _closed(port: int, body: Path, log: Path) -> float:
 
 FIGURES: dict[str, Callable[[str, Path, int], list[Row]]] = {
     "moves": moves,
+    "alike": alike,
     "failing": failing,
     "slow": slow,
     "nonsense": nonsense,

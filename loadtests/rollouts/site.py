@@ -75,11 +75,17 @@ class Site:
         """Where users find it."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Begin a command."""
-        return subprocess.Popen(
+    @contextlib.contextmanager
+    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Begin a command; if the block fails or is interrupted, it is asked to end."""
+        with subprocess.Popen(
             self._command(*arguments), **self._how, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        ) as process:
+            try:
+                yield process
+            except BaseException:
+                process.terminate()
+                raise
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "deploy", "--params", str(self.params), *arguments]
@@ -140,7 +146,9 @@ def up(tag: str, deploy: dict[str, Any], params: Path, keep: Path | None = None)
         site.must("up", tag)
         yield site
     finally:
-        site.run("down")
+        if site.run("down").code:  # whoever was interrupted has left a rollout under way
+            site.run("abort")
+            site.run("down")
         reports = folder / "deployment" / "reports"
         if keep and reports.is_dir():
             shutil.copytree(reports, keep, dirs_exist_ok=True)

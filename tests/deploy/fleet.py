@@ -21,7 +21,7 @@ import psutil
 import yaml
 
 from tests.loadtests.store import ROOT, Store
-from tests.service.live import free_ports
+from tests.ports import free_ports
 
 DEADLINE_SECONDS = 90.0
 

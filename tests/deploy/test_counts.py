@@ -151,13 +151,6 @@ def test_impossible_counts_give_no_edges(stable: Any, requests: int, text: str) 
         edges(stable, requests)
 
 
-def test_of_edges_within_the_same_millisecond_the_highest_is_chosen() -> None:
-    """Counts of whole milliseconds: a step from the chosen edge always leads to other counts."""
-    grid = [0.5 * 1.1**step for step in range(60)]
-    took = {1: 300, 2: 500, 3: 150, 4: 40, 9: 10}  # requests by milliseconds
-    counted = {edge / 1e3: sum(count for ms, count in took.items() if ms > edge) for edge in grid}
-    chosen = edges(counted, 1_000)
-    assert chosen
-    for edge in chosen:
-        above = min(other for other in counted if other > edge)
-        assert counted[above] < counted[edge]
+def test_of_edges_with_the_same_counts_the_lowest_is_chosen() -> None:
+    counted = {0.01: 50, 0.011: 50, 0.0121: 50, 0.02: 50, 0.03: 0, 0.04: 0, 0.05: 0}
+    assert edges(counted, 100) == edges(dict(reversed(counted.items())), 100) == (0.01,)

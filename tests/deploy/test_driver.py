@@ -18,6 +18,7 @@ from deploy.journal import INSTANCE, NO_ROLLOUT, Journal
 from deploy.place import Place
 from deploy.progress import Progress
 from deploy.rollout import Driver
+from deploy.router.counters import Counters
 from deploy.router.routing import WHOLE, Routing
 from deploy.steps import Clock, Steps
 from deploy.versions import Version
@@ -210,6 +211,32 @@ def test_copies_of_all_requests_get_as_many_instances_as_the_requests(
     monkeypatch.setattr(Steps, "_look", looked)
     driver.begin("canary", NEW, plan)
     assert many == [2]
+
+
+def test_a_step_waits_while_there_is_doubt(driver: Driver, said: list[str]) -> None:
+    """Three errors of its first 300 requests, where the version before had none of 2,700; then no more of either."""
+    steps = (Step(weight=0.1, requests=200), Step(weight=0.5, requests=200, at_most="1s"))
+    weights: list[int] = []
+    requests = {"old": 0, "new": 0}
+
+    def counted(*_: object, **__: object) -> dict[int, dict[str, Counters]]:
+        weights.append(driver.fleet.traffic().weights.get("new", 0))
+        for name, share in (("old", WHOLE - weights[-1]), ("new", weights[-1])):
+            requests[name] += 3_000 * share // WHOLE
+        return {
+            1: {"old": Counters(requests["old"]), "new": Counters(requests["new"], 3 if requests["new"] > 300 else 0)}
+        }
+
+    driver.fleet.router.counted = counted  # type: ignore[method-assign]
+    seconds = iter(range(1_000))
+    driver.clock.monotonic = lambda: 10.0 * next(seconds)
+    assert driver.begin("canary", NEW, Plan(steps=steps, undecided="rollback")) == "rolled back"
+    held = [text for text in said if text.endswith("no more weight while there is doubt: errors")]
+    assert held[0].startswith("step 1 of 2 (weight 10%): 300 requests, 3 errors")
+    assert weights[-1] == WHOLE // 2, "settled by requests without errors"
+    assert weights.count(WHOLE // 10) == len(held) + 3, (
+        "before anything is counted, what settled it, and before the next"
+    )
 
 
 def test_those_who_send_a_header_stay_where_they_are_when_it_is_resumed(driver: Driver, said: list[str]) -> None:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.rollout import ErrorLimits, Judgement
-from data.verdict import Outcome
+from data.verdict import Outcome, Verdict
 from deploy.counts import Pairs, Phase, Split
-from deploy.judge import judge, limit
+from deploy.judge import doubts, is_enough, judge, limit
 from tests.deploy.counted import EDGES, USUAL, check_of, outcome, phase, verdict
 
 COUNT = st.integers(0, 2_000)
@@ -51,6 +51,54 @@ def test_no_latencies_are_inconclusive() -> None:
     assert without.text == (
         "slowness: no edges to compare latencies at, since the stable version had no traffic before the canary"
     )
+
+
+@pytest.mark.parametrize(
+    ("phases", "answers", "named"),
+    [
+        ([phase(3_000, 0.1, (0.001, 0.001))], Pairs(0, 100), []),
+        ([phase(3_000, 0.1, (0.02, 0.005))], None, ["errors"]),
+        ([phase(3_000, 0.1, slower=1.2)], None, ["slowness"]),
+        ([phase(3_000, 0.1, slower=1.2), phase(9_000, 0.5)], None, []),  # settled
+        ([phase(3_000, 0.1)], Pairs(3, 60), ["answers"]),
+        ([phase(30_000, 0.1, (0.2, 0.005))], None, []),  # failed, which is more than a doubt
+        ([], None, []),
+    ],
+)
+def test_what_speaks_more_against_a_canary_than_for_it_is_a_doubt(
+    phases: list[Phase], answers: Pairs | None, named: list[str]
+) -> None:
+    assert [one.name for one in doubts(verdict(*phases, answers=answers))] == named
+
+
+def test_evidence_that_is_no_number_is_a_doubt() -> None:
+    (errors,) = (one for one in verdict(phase(300, 0.1)).checks if one.name == "errors")
+    unknown = errors.model_copy(update={"numbers": errors.numbers | {"log_harm": math.nan}})
+    assert doubts(Verdict.of([errors])) == []
+    assert doubts(Verdict.of([unknown])) == [unknown]
+    assert not is_enough(Verdict.of([unknown]), is_last=False)
+
+
+@pytest.mark.parametrize("cluster", [1, 20, 200])
+@pytest.mark.parametrize("requests", [1_000, 3_000, 30_000])
+def test_few_events_are_no_doubt(cluster: int, requests: int) -> None:
+    """Where next to nothing is known, both kinds of evidence are near one, whichever is the larger."""
+    same = phase(requests, 0.1, (0.005, 0.005))
+    assert doubts(judge([same], EDGES, Judgement(cluster=cluster))) == []
+
+
+@pytest.mark.parametrize("copies", [0, 400, 4_000])
+def test_copies_that_are_as_quick_hide_no_slower_answers(copies: int) -> None:
+    """They are compared with twice the time, and say nothing of a third."""
+    before = [replace(phase(copies, 0.5), drawn=False)] if copies else []
+    assert [one.name for one in doubts(verdict(*before, phase(3_000, 0.1, slower=1.3)))] == ["slowness"]
+    assert outcome("slowness", *before, phase(12_000, 0.1, slower=1.3)) is Outcome.FAIL
+
+
+def test_copies_that_are_far_slower_still_fail() -> None:
+    slow = replace(phase(2_000, 0.5, slower=3.0), drawn=False)
+    assert outcome("slowness", slow) is Outcome.FAIL
+    assert outcome("slowness", slow, phase(100, 0.1)) is Outcome.FAIL
 
 
 def test_a_handful_of_requests_never_passes() -> None:

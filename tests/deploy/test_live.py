@@ -72,6 +72,37 @@ def test_a_picture_of_a_step(journal: Journal) -> None:
     assert rows["split"].count("%") == 1
 
 
+def test_what_a_step_waits_for_is_told(journal: Journal) -> None:
+    number = begin(journal)
+    look(journal, number, 150, errors=4, step=0)
+    assert "waits" not in shown(journal, number), "it has not had its requests"
+    look(journal, number, 250, errors=40, step=0)
+    assert "waits" not in shown(journal, number), "it has failed"
+    look(journal, number, 250, errors=4, step=1)
+    assert "waits" not in shown(journal, number), "the last step waits for a pass"
+    look(journal, number, 250, errors=4, step=0)
+    assert "\n  waits    no more weight while there is doubt: errors\n" in shown(journal, number)
+    journal.set_state(number, "paused", "")
+    assert "waits" not in shown(journal, number), "nobody waits"
+
+
+def test_a_pipe_is_told_when_doubt_comes_and_goes(journal: Journal) -> None:
+    number = begin(journal)
+    acts: Iterator[Callable[[], None]] = iter(
+        [
+            lambda: look(journal, number, 210, errors=4, step=0),
+            lambda: look(journal, number, 3_000, errors=4, step=0),
+            lambda: journal.end(number, "promoted", "", 3_000.0),
+        ]
+    )
+    look(journal, number, 190, errors=4, step=0)
+    pipe = io.StringIO()
+    Follower(journal, pipe, sleep=lambda _: next(acts)()).follow(number)
+    assert [text.endswith("; no more weight while there is doubt: errors") for text in pipe.getvalue().splitlines()] == [
+        False, True, False, False,
+    ]  # fmt: skip
+
+
 def test_evidence_of_harm_fills_its_bar(journal: Journal) -> None:
     number = begin(journal)
     look(journal, number, 100, errors=60)
@@ -131,7 +162,7 @@ def test_help_lists_every_command_once(capsys: pytest.CaptureFixture[str]) -> No
     told = capsys.readouterr().out
     assert told.startswith("usage: python -m deploy [--params FILE] COMMAND ...\n")
     listed = [name for names in commands.GROUPS.values() for name in names]
-    assert len(listed) == len(set(listed)) == 20
+    assert len(listed) == len(set(listed)) == 22
     for name in listed:
         assert f"\n  {name} " in told
         with pytest.raises(SystemExit) as ended:

@@ -15,7 +15,7 @@ from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Mirror, Routing
 from tests.deploy.fleet import fill, wait_for
 from tests.deploy.upstreams import Routed, routed, upstream
-from tests.service.live import free_ports
+from tests.ports import free_ports
 from tests.service.record.test_faults import small_disk
 
 

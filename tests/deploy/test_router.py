@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ from deploy.router import counters, envoy
 from deploy.router.counters import Counters
 from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
-from tests.service.live import free_ports
+from tests.ports import free_ports
 
 ONE, OTHER = Endpoint(21000, 21001), Endpoint(21002, 21003)
 BOTH = {"a": (ONE,), "b": (OTHER,)}
@@ -97,12 +97,14 @@ def test_a_routing_that_would_lose_requests_is_refused(values: dict[str, Any], f
     assert fault in str(err.value)
 
 
-def test_edges_are_a_step_apart() -> None:
-    edges = envoy.edges_ms()
-    ratios = [high / low for low, high in itertools.pairwise(edges)]
-    assert edges[0] == envoy.FIRST_MS
-    assert edges[-1] >= envoy.LAST_MS
-    assert all(abs(ratio - STEP) < 0.001 for ratio in ratios)
+def test_edges_are_so_close_that_a_step_is_told() -> None:
+    """The next edge that is a step or more away is hardly further."""
+    edges = envoy.edges_us()
+    ratios = [min(one for one in edges if one >= edge * STEP * 0.99) / edge for edge in edges if edge < edges[-3]]
+    assert edges[0] == envoy.FIRST_US - 0.5
+    assert envoy.LAST_US / STEP < edges[-1] < envoy.LAST_US
+    assert max(ratios) < STEP**2
+    assert statistics.mean(ratios) < STEP * 1.03
 
 
 STATISTICS = """\
@@ -122,22 +124,30 @@ envoy_cluster_grpc_0{envoy_cluster_name="a-grpc"} 2
 envoy_cluster_grpc_3{envoy_cluster_name="a-grpc"} 1
 # TYPE envoy_cluster_grpc_14 counter
 envoy_cluster_grpc_14{envoy_cluster_name="a-grpc"} 2
+# TYPE envoy_cluster_upstream_rq_microseconds histogram
+envoy_cluster_upstream_rq_microseconds_bucket{envoy_cluster_name="a-http",le="499.5"} 0
+envoy_cluster_upstream_rq_microseconds_bucket{envoy_cluster_name="a-http",le="3099.5"} 4
+envoy_cluster_upstream_rq_microseconds_bucket{envoy_cluster_name="a-http",le="+Inf"} 6
+envoy_cluster_upstream_rq_microseconds_bucket{envoy_cluster_name="a-http-mirrored",le="499.5"} 2
+envoy_cluster_upstream_rq_microseconds_bucket{envoy_cluster_name="a-http-mirrored",le="3099.5"} 8
+envoy_cluster_upstream_rq_microseconds_bucket{envoy_cluster_name="a-http-mirrored",le="+Inf"} 900
+envoy_cluster_upstream_rq_microseconds_sum{envoy_cluster_name="a-http"} 20000
+envoy_cluster_upstream_rq_microseconds_count{envoy_cluster_name="a-http"} 6
 # TYPE envoy_cluster_upstream_rq_time histogram
-envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a-http",le="0.5"} 0
-envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a-http",le="5"} 4
-envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a-http",le="+Inf"} 6
-envoy_cluster_upstream_rq_time_sum{envoy_cluster_name="a-http"} 60
-envoy_cluster_upstream_rq_time_count{envoy_cluster_name="a-http"} 6
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a-http",le="0.5"} 1
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a-http",le="5"} 7
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a-http",le="+Inf"} 9
 """
 
 
 def test_statistics_are_read_by_version() -> None:
     found = counters.read(STATISTICS, ["a", "b"])
-    assert found["a"] == Counters(12, 4, {0.0005: 0, 0.005: 4, float("inf"): 6})
-    assert found["a"].over() == {0.0005: 6, 0.005: 2}
+    assert found["a"] == Counters(12, 4, {0.0004995: 0, 0.0030995: 4, float("inf"): 6})
+    assert found["a"].over() == {0.0004995: 6, 0.0030995: 2}
     assert found["a"].seen == 12
     assert found["b"] == Counters()
-    assert counters.read(STATISTICS, ["a"], mirrored=True)["a"].requests == 900
+    copies = counters.read(STATISTICS, ["a"], mirrored=True)["a"]
+    assert copies == Counters(900, 0, {0.0004995: 2, 0.0030995: 8, float("inf"): 900})
 
 
 def test_grpc_that_got_no_answer_is_one_error() -> None:

@@ -15,6 +15,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from deploy import locked
 from tests.loadtests.store import ROOT, Store
+from tests.service.test_bento import Server
 
 #: Files of a Bento that is not named.
 UNNAMED = '{"metadata": {"component": {}}, "components": [{"type": "file", "name": "a", "hashes": [{"content": "b"}]}]}'
@@ -129,3 +130,33 @@ def test_no_bento(store: Store) -> None:
     done = sbom(store, "bentocast:nothing")
     assert done.returncode != 0
     assert "holds no Bento 'bentocast:nothing'" in done.stderr
+
+
+class TestAtStart:
+    """`BENTOCAST_BILL`: a Bento that is not what its bill says does not start."""
+
+    def served(self, store: Store, tag: str, bill: Path, folder: Path) -> Server:
+        environment = store.environment | {"BENTOCAST_BILL": str(bill), "BENTOCAST_RECORD": "false"}
+        return Server(store.folder / "home", environment, folder, tag)
+
+    def test_the_same_files_serve(self, store: Store, file: Path, tmp_path: Path) -> None:
+        server = self.served(store, store.tag, file, tmp_path)
+        try:
+            server.wait_until_ready()
+        finally:
+            server.end()
+
+    def test_other_files_do_not(self, store: Store, file: Path, tmp_path: Path) -> None:
+        copy = store.copy("other", "\n")
+        file.write_text(file.read_text().replace(store.tag.partition(":")[2], "other"))
+        server = self.served(store, copy, file, tmp_path)
+        assert server.process.wait(60) == 7
+        said = server.log.read_text()
+        assert f"{copy} is not what {file} says: src/service/worker.py has sha256" in said
+        assert "Traceback" not in said
+
+    def test_a_bill_of_another_bento_is_refused(self, store: Store, file: Path, tmp_path: Path) -> None:
+        file.write_text(file.read_text().replace(store.tag.partition(":")[2], "strange"))
+        server = self.served(store, store.tag, file, tmp_path)
+        assert server.process.wait(60) == 2
+        assert f"{file} is of bentocast:strange, wanted one of {store.tag}" in server.log.read_text()

@@ -11,9 +11,9 @@ from scipy import stats
 
 from data.rollout import Judgement
 from data.verdict import Outcome
-from deploy.drawn import GRID, Drawn, Rollout, Step, Truth, draw
 from deploy.judge import limit
-from deploy.simulation import Result, first_harm, first_pass, harm, simulate, table, verdict_after
+from deploy.simulation.drawn import GRID, Drawn, Rollout, Step, Truth, draw
+from deploy.simulation.judged import Result, first_harm, first_pass, harm, simulate, table, verdict_after
 
 USUAL = Judgement()
 SHORT = (Step(0.1, 600), Step(0.25, 600), Step(0.5, 600))
@@ -28,14 +28,14 @@ def test_evidence_along_the_requests_is_what_the_judge_finds(truth: Truth) -> No
     along = harm(rollout, USUAL)
     for requests in (1, 17, 600, 601, 1_300, 1_800):
         failing = any(told[requests - 1] >= limit(USUAL, part) for part, told in along.items())
-        assert failing == (verdict_after(rollout, requests, USUAL) in {Outcome.FAIL, Outcome.ERROR})
+        assert failing == (verdict_after(rollout, requests, USUAL).outcome in {Outcome.FAIL, Outcome.ERROR})
 
 
 def test_the_first_harm_is_where_the_judge_first_fails() -> None:
     rollout = draw(Truth("bad", errors=0.3), (Step(0.25, 400),), np.random.default_rng(4))
     first = int(first_harm(rollout, USUAL))
-    assert verdict_after(rollout, first, USUAL) is Outcome.FAIL
-    assert verdict_after(rollout, first - 1, USUAL) is Outcome.INCONCLUSIVE
+    assert verdict_after(rollout, first, USUAL).outcome is Outcome.FAIL
+    assert verdict_after(rollout, first - 1, USUAL).outcome is Outcome.INCONCLUSIVE
 
 
 def test_three_hundred_canaries_no_worse_looked_at_after_every_request() -> None:
@@ -57,8 +57,8 @@ def test_evidence_of_clusters_is_what_the_judge_finds(cluster: int) -> None:
     told = Judgement(cluster=cluster)
     rollout = draw(Truth("bad", errors=0.2, slower=1.5), SHORT, np.random.default_rng(8))
     first = int(first_harm(rollout, told))
-    assert verdict_after(rollout, first, told) is Outcome.FAIL
-    assert verdict_after(rollout, first - 1, told) is Outcome.INCONCLUSIVE
+    assert verdict_after(rollout, first, told).outcome is Outcome.FAIL
+    assert verdict_after(rollout, first - 1, told).outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_canary_that_fails_more_often_is_found() -> None:
@@ -101,7 +101,7 @@ def test_errors_come_in_bursts() -> None:
 
 def test_a_rollout_without_any_event() -> None:
     nothing = np.zeros(50, dtype=np.bool_)
-    calm = Drawn(0.5, np.arange(50) % 2 == 0, nothing, np.zeros(50, dtype=np.int64))
+    calm = Drawn(0.5, copies=False, canary=np.arange(50) % 2 == 0, error=nothing, over=np.zeros(50, dtype=np.int64))
     rollout = Rollout((calm,), GRID[:1], nothing[:5], nothing[:5])
     assert first_harm(rollout, USUAL) == math.inf
     assert first_pass(rollout, USUAL, 50) == math.inf

@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,19 +18,36 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from deploy.router.router import Router, Settings
 from deploy.router.routing import Endpoint, Routing
-from tests.service.live import free_ports
+from tests.ports import free_ports
 
 METHOD = "/upstream/Name"
+#: What is asked to see whether it is healthy.
+READY = "/readyz"
 
 
 @contextlib.contextmanager
-def upstream(version: str, named: list[str] | None = None) -> Iterator[Endpoint]:
-    """A server of one version that is healthy; the names of its gRPC requests (`x-request-id`) are added to a list."""
+def upstream(
+    version: str, named: list[str] | None = None, *, seconds: float = 0.0, breaks: bool = False
+) -> Iterator[Endpoint]:
+    """A server of one version that is healthy.
+
+    Args:
+        version: that it answers with.
+        named: list that the names of its gRPC requests (`x-request-id`) are added to.
+        seconds: that its answers over HTTP take.
+        breaks: over HTTP, it ends connections in place of an answer.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # an answer is sent as a whole
 
         def do_GET(self) -> None:
+            if self.path != READY:
+                if breaks:
+                    self.close_connection = True
+                    return
+                time.sleep(seconds)
             self.send_response(200)
             self.send_header("content-length", str(len(version)))
             self.end_headers()
@@ -86,8 +104,16 @@ def routed(folder: Path, routing: Routing, envoys: int = 1) -> Iterator[Routed]:
     admins = tuple(free_ports() for _ in range(envoys))
     router = Router(folder, Settings(port=port, admin_ports=admins))
     router.write(routing, 1)
+    with running(router) as to:
+        yield to
+
+
+@contextlib.contextmanager
+def running(router: Router) -> Iterator[Routed]:
+    """Envoys whose files are written."""
+    port = router.settings.port
     with contextlib.ExitStack() as ending:
-        for admin in admins:
+        for admin in router.admins:
             process = ending.enter_context(subprocess.Popen(router.command(admin), stderr=subprocess.DEVNULL))
             ending.callback(process.terminate)
         router.wait_until_up(lambda _: "")

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from deploy.router.counters import Counters
 from deploy.verdicts import prometheus
-from deploy.verdicts.prometheus import BUCKET, TOTAL, WORK, Series, grown, interval, selector, span
+from deploy.verdicts.prometheus import BUCKET, TOTAL, WORK, Series, grown, identity, interval, selector, span
 from service import endpoints
 from service.metrics import Metrics
 from tests.service.world import World
@@ -100,7 +100,7 @@ def test_one_scrape_is_no_span() -> None:
 
 
 def test_queries_name_one_bento() -> None:
-    told = selector("bentocast:a-1", {"namespace": 'prod "eu" \\'})
+    told = selector(identity("bentocast:a-1", None, {"namespace": 'prod "eu" \\'}))
     assert told.endswith('service_name="bentocast",service_version="a-1",namespace="prod \\"eu\\" \\\\"}')
 
 
@@ -142,6 +142,6 @@ def test_forecasts_by_grpc_alone_are_counted(endpoint: str, *, is_work: bool) ->
 def test_an_address_with_a_password_is_masked() -> None:
     source = prometheus.Prometheus("http://me:secret@127.0.0.1:9")
     with pytest.raises(prometheus.PrometheusError) as err:
-        source.series("b:a", {}, 0.0, 10.0)
+        source.series(identity("b:a", None, {}), 0.0, 10.0)
     assert "secret" not in err.value.message
     assert "cannot be read: ConnectionError; is DEPLOY_PROMETHEUS right?" in err.value.message

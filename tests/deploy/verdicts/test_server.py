@@ -120,7 +120,7 @@ def test_limits_that_are_brought(client: httpx.Client) -> None:
     ("body", "status", "text"),
     [
         (b"{", 400, "the body: the file: got "),
-        (json.dumps(TIMED | {"stable": "x"}).encode(), 400, "the body: stable: got 'x'"),
+        (json.dumps(TIMED | {"stable": "x"}).encode(), 400, "stable: got 'x', wanted a Bento's tag, or `by`"),
         (json.dumps(TIMED).encode(), 502, "nobody said where Prometheus is: set DEPLOY_PROMETHEUS"),
         (b" " * 70_000, 413, "the body: got more than 65,536 bytes"),
         (

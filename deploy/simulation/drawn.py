@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,10 +28,11 @@ PER_PAIR = 10
 
 
 class Step(NamedTuple):
-    """So many requests at a weight."""
+    """So many requests at a weight, or copies: then each request comes twice, and half of them are the canary's."""
 
     weight: float
     requests: int
+    copies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Truth:
         errors: share of requests, of the canary.
         stable_errors: share of requests, of the stable version.
         slower: the canary's latencies, times the stable version's.
+        slowed: share of the canary's requests that are slower.
         spread: standard deviation of the logarithm of latencies, which are lognormal.
         differ: share of mirrored answers that differ.
         worse: share of forecasts of which the canary's is further off.
@@ -53,6 +55,7 @@ class Truth:
     errors: float = 0.005
     stable_errors: float = 0.005
     slower: float = 1.0
+    slowed: float = 1.0
     spread: float = 0.6
     differ: float = 0.0
     worse: float = 0.5
@@ -65,15 +68,21 @@ class Drawn:
 
     Attributes:
         weight: share of requests meant for the canary.
+        copies: whether the canary's are copies.
         canary: whether the request went to it.
         error: whether it failed.
         over: how many edges of the grid it took longer than.
     """
 
     weight: float
+    copies: bool
     canary: Bools
     error: Bools
     over: Counts
+
+    def first(self, requests: int) -> Drawn:
+        """What happened to so many requests, the first ones."""
+        return replace(self, canary=self.canary[:requests], error=self.error[:requests], over=self.over[:requests])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +113,10 @@ def _draw_step(truth: Truth, step: Step, random: np.random.Generator) -> Drawn:
     error = np.zeros(step.requests, dtype=np.bool_)
     for own, share in ((canary, truth.errors), (~canary, truth.stable_errors)):
         error[own] = _bursts(random.random(int(own.sum())) < share / truth.burst, truth.burst)
-    slower = np.where(canary, math.log(truth.slower), 0.0)
-    return Drawn(step.weight, canary, error, _levels(truth.spread * random.standard_normal(step.requests) + slower))
+    slow = canary if truth.slowed == 1 else canary & (random.random(step.requests) < truth.slowed)
+    slower = np.where(slow, math.log(truth.slower), 0.0)
+    over = _levels(truth.spread * random.standard_normal(step.requests) + slower)
+    return Drawn(step.weight, step.copies, canary, error, over)
 
 
 def _bursts(starts: Bools, length: int) -> Bools:

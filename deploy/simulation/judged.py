@@ -1,4 +1,4 @@
-"""Rollouts that never happened: how often the judge errs, and how soon it finds harm.
+"""Simulated rollouts at given weights: how often the judge errs, and how soon it finds harm.
 
 Harm is looked for after every single request, for all its figures, by the functions that the judge uses, over arrays of
 all looks at once. Passing has no such freedom to be proven, so the judge itself is asked now and then.
@@ -10,16 +10,19 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from data.rollout import Judgement
-from data.verdict import Outcome
+from data.rollout import BESIDE_STEPS, Judgement
+from data.verdict import Verdict
 from deploy import evidence
 from deploy.counts import Pairs, Phase, Split
-from deploy.drawn import GRID, PER_PAIR, Bools, Counts, Drawn, Floats, Rollout, Step, Truth, draw
 from deploy.judge import judge, limit
+from deploy.simulation.drawn import GRID, PER_PAIR, Bools, Counts, Drawn, Floats, Rollout, Step, Truth, draw
 
+#: Does something with each of some things, in order, as `map` does.
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 #: Requests between two times that the judge is asked whether it passes.
 EVERY = 500
 
@@ -100,10 +103,22 @@ def simulate(
     return Result(truth, tuple(steps), failed, passed)
 
 
-def proof(judgement: Judgement | None = None, rollouts: int = 1_000, seed: int = 1) -> Iterator[Result]:
-    """All of `SCENARIOS`, one after another: about a minute each for 1,000 rollouts."""
-    for truth, steps in SCENARIOS:
-        yield simulate(truth, steps, judgement, rollouts, seed)
+def proof(
+    judgement: Judgement | None = None, rollouts: int = 1_000, seed: int = 1, each: Each = map
+) -> Iterator[Result]:
+    """All of `SCENARIOS`, in order: about a minute each for 1,000 rollouts.
+
+    Args:
+        judgement: limits and error rates.
+        rollouts: of each.
+        seed: of the random numbers.
+        each: `map`, or one that works on several at once.
+    """
+    yield from each(functools.partial(_proven, judgement, rollouts, seed), SCENARIOS)
+
+
+def _proven(judgement: Judgement | None, rollouts: int, seed: int, scenario: tuple[Truth, tuple[Step, ...]]) -> Result:
+    return simulate(*scenario, judgement, rollouts, seed)
 
 
 def table(results: Iterable[Result]) -> str:
@@ -143,7 +158,7 @@ def first_pass(rollout: Rollout, judgement: Judgement, every: int, failed: float
     for requests in range(every, whole + 1, every):
         if requests >= failed:
             break
-        if verdict_after(rollout, requests, judgement) is Outcome.PASS:
+        if verdict_after(rollout, requests, judgement).passed:
             return float(requests)
     return math.inf
 
@@ -154,9 +169,10 @@ def harm(rollout: Rollout, judgement: Judgement) -> dict[str, Floats]:
     asked = sum(step.canary.size for step in steps)
     cluster = judgement.cluster
     slower = [functools.partial(_slower, GRID.index(edge), tolerated, cluster) for edge in rollout.edges]
-    slowness = [_phases(steps, of) for of in slower]
+    kinds = (True, False) if any(step.copies for step in steps) else (False,)
+    slowness = [evidence.mean([_phases(steps, of, kind) for kind in kinds]) for of in slower]
     return {
-        "split": _phases(steps, functools.partial(_split, cluster)),
+        "split": _phases(steps, functools.partial(_split, cluster), copies=False),
         "errors": _phases(steps, functools.partial(_more_errors, judgement.errors.tolerated, cluster)),
         "slowness": evidence.mean(slowness),
         "answers": _pairs(rollout.differ, judgement.answers.tolerated, asked),
@@ -164,26 +180,39 @@ def harm(rollout: Rollout, judgement: Judgement) -> dict[str, Floats]:
     }
 
 
-def verdict_after(rollout: Rollout, requests: int, judgement: Judgement) -> Outcome:
+def verdict_after(rollout: Rollout, requests: int, judgement: Judgement) -> Verdict:
     """What the judge says after so many requests."""
-    phases, left = [], requests
-    for step in rollout.steps:
-        if left > 0:
-            phases.append(_counted(step, min(left, step.canary.size)))
-        left -= step.canary.size
     pairs = requests // PER_PAIR
     seen = {
         name: Pairs(int(hit[:pairs].sum()), int((~hit[:pairs]).sum()))
         for name, hit in (("answers", rollout.differ), ("accuracy", rollout.worse))
     }
-    return judge(phases, rollout.edges, judgement, answers=seen["answers"], accuracy=seen["accuracy"]).outcome
+    phases = phases_after(rollout, requests)
+    return judge(phases, rollout.edges, judgement, answers=seen["answers"], accuracy=seen["accuracy"])
 
 
-def _phases(steps: Sequence[Drawn], of: Callable[[Drawn], Floats]) -> Floats:
-    """Evidence along all steps: each goes on from where the one before ended."""
+def phases_after(rollout: Rollout, requests: int) -> list[Phase]:
+    """What had been counted after so many requests."""
+    phases, left = [], requests
+    for step in rollout.steps:
+        if left > 0:
+            phases.append(_counted(step.first(left)))
+        left -= step.canary.size
+    return phases
+
+
+def _phases(steps: Sequence[Drawn], of: Callable[[Drawn], Floats], copies: bool | None = None) -> Floats:  # noqa: FBT001
+    """Evidence along all steps: each goes on from where the one before ended.
+
+    Args:
+        steps: of the rollout.
+        of: evidence along one of them.
+        copies: whether copies alone give it, or what is drawn alone; both if None.
+    """
     parts: list[Floats] = []
     for step in steps:
-        parts.append(of(step) + (parts[-1][-1] if parts else 0.0))
+        own = of(step) if copies in (None, step.copies) else np.zeros(step.canary.size)
+        parts.append(own + (parts[-1][-1] if parts else 0.0))
     return np.concatenate(parts)
 
 
@@ -197,7 +226,7 @@ def _more_errors(tolerated: float, cluster: int, step: Drawn) -> Floats:
 
 
 def _slower(edge: int, tolerated: int, cluster: int, step: Drawn) -> Floats:
-    hits = step.canary & (step.over > edge + tolerated)
+    hits = step.canary & (step.over > edge + tolerated + (BESIDE_STEPS if step.copies else 0))
     return _along(hits, ~step.canary & (step.over > edge), step.weight, cluster)
 
 
@@ -218,14 +247,15 @@ def _cumulated(happened: Bools) -> Counts:
     return np.cumsum(happened, dtype=np.int64)
 
 
-def _counted(step: Drawn, requests: int) -> Phase:
-    canary, error, over = step.canary[:requests], step.error[:requests], step.over[:requests]
+def _counted(step: Drawn) -> Phase:
+    canary, error, over = step.canary, step.error, step.over
     levels = [_over(over[own]) for own in (canary, ~canary)]
     return Phase(
         weight=step.weight,
         requests=Split(int(canary.sum()), int((~canary).sum())),
         errors=Split(int((error & canary).sum()), int((error & ~canary).sum())),
         over={edge: Split(*both) for edge, *both in zip(GRID, *levels, strict=True)},
+        drawn=not step.copies,
     )
 
 
