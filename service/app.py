@@ -90,6 +90,7 @@ class Bentocast:
     def check() -> None:
         """Refuse to start with settings or a model that cannot be served, before any worker is there."""
         from data import forecaster
+        from service import bill
 
         context = click.get_current_context(silent=True)
         given = {} if context is None else context.params
@@ -100,7 +101,10 @@ class Bentocast:
             checked = configuration.load(os.environ)
             _record(checked)
             configuration.check_ports(checked)
-            forecaster.verify(_model(service.bento)[0])
+            model, _, bento = _model(service.bento)
+            if checked.bill is not None:
+                bill.check(checked.bill, bento, Path(__file__).parents[1], model.parent)
+            forecaster.verify(model)
         except BentocastError as err:
             raise RefusedError(err) from err
 

@@ -111,8 +111,8 @@ def ask(
     Raises:
         RequestError: names the value at fault, what was got and what is wanted.
     """
-    steps = _horizon(forecaster, horizon)
-    wanted = _levels(forecaster, levels)
+    steps = steps_of(forecaster, horizon)
+    wanted = levels_of(forecaster, levels)
     if not histories:
         raise RequestError("inputs is empty, wanted one series or more", param="inputs")
     size = sum(history.values.size for history in histories)
@@ -125,7 +125,12 @@ def ask(
     return _clean(forecaster, histories, steps, wanted) or _mended(forecaster, histories, steps, wanted)
 
 
-def _horizon(forecaster: Forecaster, horizon: int | None) -> int:
+def steps_of(forecaster: Forecaster, horizon: int | None) -> int:
+    """Steps asked for: the model's if none are named.
+
+    Raises:
+        RequestError: the model does not forecast so many.
+    """
     longest = forecaster.design.horizon
     if horizon is None:
         return longest
@@ -137,7 +142,12 @@ def _horizon(forecaster: Forecaster, horizon: int | None) -> int:
     return horizon
 
 
-def _levels(forecaster: Forecaster, levels: Sequence[float]) -> tuple[float, ...]:
+def levels_of(forecaster: Forecaster, levels: Sequence[float]) -> tuple[float, ...]:
+    """Quantiles asked for, each once.
+
+    Raises:
+        RequestError: one lies outside of what is calibrated, or they are too many.
+    """
     if len(levels) > MAX_QUANTILES:
         raise RequestError(
             f"options.quantiles: got {len(levels)}, wanted at most {MAX_QUANTILES}", param="options.quantiles"

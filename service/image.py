@@ -57,6 +57,8 @@ def _second_stage(base: str, envs: list[str]) -> str:
     lines = [
         "cd /app/.venv/lib && find . -depth -type d -name tests -exec rm -rf {} + && \\",
         f"    find . -type f \\( {unread} \\) -delete && \\",
+        # By content, which nobody compares: what is copied into a layer has other file times. One that is no Python may fail.
+        "    (python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash . || true) && \\",
         f"    python -m compileall -q -j 0 --invalidation-mode unchecked-hash {BENTO}/src && mkdir /state",
         f"# What serves: the packages, the Bento, and a user to whom only {STATE} belongs.",
         f"FROM {base}",

@@ -26,9 +26,9 @@ from service.settings import Settings
 from service.worker import Worker
 
 #: Seconds between bringing what was counted in memory to the page of metrics.
-TICK_SECONDS = 0.25
+TICK_SECONDS = 0.5
 #: Ticks between giving freed memory back.
-TRIM_TICKS = 20
+TRIM_TICKS = 10
 #: Longest that the end of a worker waits for the record.
 RECORD_SECONDS = 5.0
 

@@ -6,17 +6,19 @@ page, by a variable that `bentoml serve` sets for its workers.
 
 from __future__ import annotations
 
+import bisect
 import collections
 import math
 import os
+import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-from data.forecaster import Bins
+from data.forecaster import Bins, Forecast
 from service import dependencies, memory
 from service.forecasting import Pass
 from service.inputs import Inputs
@@ -25,8 +27,10 @@ from service.served import Served
 #: Seconds; fine around the time a forecast takes, so that a limit on it can be told.
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)
-#: Series of the passes since the last count whose inputs are looked at; under load the rest is a sample's rest.
-SAMPLE = 256
+#: Series that are looked at between two counts: the first ones, or some of a large pass; of the others forecasts alone are.
+#: What is kept until the next count costs more than the counting does: memory that the next pass gets at once is still
+#: in the processor's cache.
+SAMPLE = 64
 #: A forecast so many times as large as anything that training saw is extreme.
 EXTREME = 10.0
 NAMESPACE = "bentoml_service"
@@ -116,12 +120,12 @@ class ModelMetrics:
     def __init__(self, served: Served, registry: CollectorRegistry) -> None:
         card, design = served.forecaster.card, served.forecaster.design
         self._horizon = design.horizon
+        self._made: deque[Forecast] = deque()
         self._seen: deque[Pass] = deque()
-        self._waiting = 0
-        self._last_pass = 0.0
+        self._room = SAMPLE
         self._series = Counter("model_series_total", "Series forecast", registry=registry)
         self._rows = Counter("model_rows_total", "Rows of the model's input (series x steps)", registry=registry)
-        self._passes = Histogram(
+        self._passes = Tallied(
             "model_batch_series", "Series taken through the model in one pass", buckets=BATCH, registry=registry
         )
         self._sampled = Counter("model_sampled_series_total", "Series whose inputs were counted", registry=registry)
@@ -215,48 +219,77 @@ class ModelMetrics:
 
     def watch(self, seen: Pass) -> None:
         """Take note of a pass; costs a microsecond, from any thread."""
-        self._seen.append(seen)
+        self._made.append(seen.forecast)
+        if self._room > 0:
+            self._room -= seen.scale.size
+            self._seen.append(seen)
 
     def tick(self) -> bool:
         """Count what was noted; whether there was anything."""
-        taken = [self._seen.popleft() for _ in range(len(self._seen))]
-        if not taken:
-            return False
-        series = sum(seen.scale.size for seen in taken)
-        self._series.inc(series)
-        self._rows.inc(series * self._horizon)
-        for seen in taken:
-            self._passes.observe(seen.scale.size)
-            for output, values in (("mean", seen.forecast.point), ("spread", seen.forecast.spread)):
-                wrong = values.size - int(np.isfinite(values).sum())
-                if wrong:
-                    self._wrong.labels(output).inc(wrong)
-                extreme = int((np.abs(values) > self._limit).sum())
-                if extreme:
-                    self._extreme.labels(output).inc(extreme)
-        self._distributions(taken)
-        self._inputs.count(reversed(taken))
-        return True
+        made = [self._made.popleft() for _ in range(len(self._made))]
+        seen = [self._seen.popleft() for _ in range(len(self._seen))]
+        self._room = SAMPLE
+        if made:
+            self._forecasts(made)
+        if seen:
+            self._distributions(seen)
+            self._inputs.count(seen)
+        return bool(made)
 
-    def _distributions(self, taken: list[Pass]) -> None:
-        """The bins of a sample: the newest passes, up to SAMPLE series."""
+    def _forecasts(self, made: Sequence[Forecast]) -> None:
+        """Of all passes: how many series, and what no forecast should be."""
+        sizes = [one.point.shape[0] for one in made]
+        self._series.inc(sum(sizes))
+        self._rows.inc(sum(sizes) * self._horizon)
+        self._passes.tally(sizes)
+        for output in ("mean", "spread"):
+            values = np.concatenate([(one.point if output == "mean" else one.spread).ravel() for one in made])
+            largest = np.abs(values, out=values).max(initial=0.0)
+            if largest <= min(self._limit, sys.float_info.max):  # neither is true of NaN
+                continue
+            wrong = values.size - int(np.isfinite(values).sum())
+            if wrong:
+                self._wrong.labels(output).inc(wrong)
+            extreme = int((values > self._limit).sum())
+            if extreme:
+                self._extreme.labels(output).inc(extreme)
+
+    def _distributions(self, taken: Sequence[Pass]) -> None:
+        """The bins of a sample of the series."""
         rest, inputs, scaled = SAMPLE, [], []
-        for seen in reversed(taken):
-            count = min(rest, seen.scale.size)
-            inputs.append(seen.inputs[: count * self._horizon])
-            scaled.append((seen.forecast.point[:count] / seen.scale[:count, None]).ravel())
-            rest -= count
+        for seen in taken:
             if not rest:
                 break
+            size = seen.scale.size
+            # Series of a large request may be in an order: its first ones would stand for nothing but themselves.
+            part = slice(None, None, -(-size // rest))
+            rows = seen.inputs.reshape(size, self._horizon, -1)[part]
+            inputs.append(rows.reshape(-1, rows.shape[2]))
+            scaled.append((seen.forecast.point[part] / seen.scale[part, None]).ravel())
+            rest -= rows.shape[0]
         self._sampled.inc(SAMPLE - rest)
-        matrix = np.concatenate(inputs)
+        matrix = np.concatenate(inputs).T.astype(np.float64)
         infinite = int(np.isinf(matrix).sum())
         if infinite:
             self._infinite.inc(infinite)
         for binned in self._features:
-            column = matrix[:: self._horizon, binned.place] if binned.once else matrix[:, binned.place]
-            binned.count(column.astype(np.float64))
+            column = matrix[binned.place]
+            binned.count(column[:: self._horizon] if binned.once else column)
         self._forecast.count(np.concatenate(scaled))
+
+
+class Tallied(Histogram):
+    """A histogram that takes many values at once, with one write for each bucket."""
+
+    def tally(self, values: Iterable[float]) -> None:
+        """As if each value were observed."""
+        counted = collections.Counter(values)
+        by_bucket: collections.Counter[int] = collections.Counter()
+        for value, many in counted.items():
+            by_bucket[bisect.bisect_left(self._upper_bounds, value)] += many
+        self._sum.inc(sum(value * many for value, many in counted.items()))
+        for place, many in by_bucket.items():
+            self._buckets[place].inc(many)
 
 
 class Binned:

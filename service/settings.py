@@ -44,6 +44,9 @@ class Settings(BaseModel):
     #: Clients must show a certificate of this authority.
     tls_client_ca: Path | None = None
 
+    #: Bill of materials (`python -m deploy sbom`) that code and model are compared with before a Bento starts.
+    bill: Path | None = None
+
     #: The record of forecasts and actual values; a file in BentoML's home if not set.
     record: bool = True
     record_url: SecretStr | None = None
@@ -67,7 +70,7 @@ class Settings(BaseModel):
             raise ValueError(f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY belong together, got one of them")
         if self.tls_client_ca and not self.tls_cert:
             raise ValueError(f"{PREFIX}TLS_CLIENT_CA needs {PREFIX}TLS_CERT and {PREFIX}TLS_KEY")
-        for path in (self.tls_cert, self.tls_key, self.tls_client_ca, self.keys_file):
+        for path in (self.tls_cert, self.tls_key, self.tls_client_ca, self.keys_file, self.bill):
             if path is not None and not path.is_file():
                 raise ValueError(f"{path} is not a file that can be read")
         if not (self.keys_file or self.tls_client_ca or self.allow_anonymous or self.host in LOOPBACK):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,54 @@ class StoredForecast:
 
 
 @dataclass(frozen=True)
+class StoredForecasts:
+    """Forecasts as the record has them, column by column, all with the same quantile levels; n forecasts, m steps in all.
+
+    Attributes:
+        series: shape (n,), texts.
+        model_version: shape (n,), texts.
+        created_at: shape (n,), seconds since 1970, UTC.
+        origin: shape (n,), seconds since 1970.
+        step_seconds: shape (n,).
+        horizon: shape (n,), steps of each.
+        mean: shape (m,), the steps of a forecast stand together.
+        levels: shape (levels,).
+        quantiles: shape (levels, m).
+    """
+
+    series: Texts
+    model_version: Texts
+    created_at: Floats
+    origin: Integers
+    step_seconds: Integers
+    horizon: Integers
+    mean: Floats
+    levels: Floats
+    quantiles: Floats
+
+    @classmethod
+    def of(cls, forecasts: Sequence[StoredForecast]) -> StoredForecasts:
+        """Some forecasts, one or more, with the same levels."""
+        return cls(
+            series=texts([one.series for one in forecasts]),
+            model_version=texts([one.model_version for one in forecasts]),
+            created_at=np.array([one.created_at for one in forecasts]),
+            origin=np.array([one.origin for one in forecasts], dtype=np.int64),
+            step_seconds=np.array([one.step_seconds for one in forecasts], dtype=np.int64),
+            horizon=np.array([one.mean.size for one in forecasts], dtype=np.int64),
+            mean=np.concatenate([one.mean for one in forecasts]),
+            levels=forecasts[0].levels,
+            quantiles=np.concatenate([one.quantiles for one in forecasts], axis=1),
+        )
+
+    def unrolled(self) -> tuple[Integers, Integers, Integers]:
+        """All steps, shape (m,) each: place of the forecast, step from 1 on, time in seconds since 1970."""
+        rows = np.repeat(np.arange(self.horizon.size), self.horizon)
+        steps = np.arange(rows.size) - (np.cumsum(self.horizon) - self.horizon)[rows] + 1
+        return rows, steps, self.origin[rows] + self.step_seconds[rows] * steps
+
+
+@dataclass(frozen=True)
 class StoredActuals:
     """Actual values as the record has them, no (series, time) twice: three arrays of one length, in any order."""
 
@@ -70,7 +118,7 @@ class StoredActuals:
     values: Floats
 
 
-def join(forecasts: Iterable[StoredForecast], actuals: StoredActuals, window: tuple[int, int]) -> Iterator[Pairs]:
+def join(forecasts: Iterable[StoredForecasts], actuals: StoredActuals, window: tuple[int, int]) -> Iterator[Pairs]:
     """Put each step of each forecast beside the actual value of its series and time.
 
     Args:
@@ -79,15 +127,10 @@ def join(forecasts: Iterable[StoredForecast], actuals: StoredActuals, window: tu
         window: steps from the first time on, and before the second, in seconds since 1970; others are left out.
 
     Returns:
-        One `Pairs` for each set of quantile levels, none without steps.
+        One `Pairs` for each of `forecasts`, none without steps.
     """
-
-    def levels(forecast: StoredForecast) -> list[float]:
-        made: list[float] = forecast.levels.tolist()
-        return made
-
-    for _, group in groupby(sorted(forecasts, key=levels), key=levels):
-        made = _aligned(list(group), actuals, window)
+    for group in forecasts:
+        made = _aligned(group, actuals, window)
         if made.step.size:
             yield made
 
@@ -99,31 +142,23 @@ def texts(values: Sequence[str]) -> Texts:
     return made
 
 
-def unrolled(forecasts: Sequence[StoredForecast]) -> tuple[Integers, Integers, Integers]:
-    """All steps of some forecasts, one after another: place of the forecast, step from 1 on, time in seconds."""
-    sizes = np.array([one.mean.size for one in forecasts])
-    rows = np.repeat(np.arange(sizes.size), sizes)
-    steps = np.arange(rows.size) - (np.cumsum(sizes) - sizes)[rows] + 1
-    origins = np.array([one.origin for one in forecasts], dtype=np.int64)
-    return rows, steps, origins[rows] + np.array([one.step_seconds for one in forecasts], dtype=np.int64)[rows] * steps
-
-
-def _aligned(forecasts: Sequence[StoredForecast], actuals: StoredActuals, window: tuple[int, int]) -> Pairs:
-    rows, steps, times = unrolled(forecasts)
+def _aligned(forecasts: StoredForecasts, actuals: StoredActuals, window: tuple[int, int]) -> Pairs:
+    rows, steps, times = forecasts.unrolled()
+    mean, quantiles = forecasts.mean, forecasts.quantiles
     kept = (times >= window[0]) & (times < window[1])
-    rows, steps, times = rows[kept], steps[kept], times[kept]
-    series = texts([one.series for one in forecasts])
-    actual, has_actual = _look_up(series, rows, times, actuals)
+    if not kept.all():
+        rows, steps, times, mean, quantiles = rows[kept], steps[kept], times[kept], mean[kept], quantiles[:, kept]
+    actual, has_actual = _look_up(forecasts.series, rows, times, actuals)
     return Pairs(
-        series=series[rows],
-        model_version=texts([one.model_version for one in forecasts])[rows],
-        created_at=np.array([one.created_at for one in forecasts])[rows],
-        origin=np.array([one.origin for one in forecasts], dtype="datetime64[s]")[rows],
+        series=forecasts.series[rows],
+        model_version=forecasts.model_version[rows],
+        created_at=forecasts.created_at[rows],
+        origin=forecasts.origin.astype("datetime64[s]")[rows],
         step=steps,
         time=times.astype("datetime64[s]"),
-        forecast=np.concatenate([one.mean for one in forecasts])[kept],
-        levels=forecasts[0].levels,
-        quantiles=np.concatenate([one.quantiles for one in forecasts], axis=1)[:, kept],
+        forecast=mean,
+        levels=forecasts.levels,
+        quantiles=quantiles,
         actual=actual,
         has_actual=has_actual,
     )
@@ -141,11 +176,12 @@ def _look_up(
 
     def numbered(names: Texts) -> Integers:
         """-1 for a series without actual values, whose keys are then negative."""
-        return np.array([numbers.get(name, -1) for name in names.tolist()], dtype=np.int64)
+        return np.fromiter(map(numbers.get, names.tolist(), repeat(-1)), dtype=np.int64, count=names.size)
 
     there = numbered(actuals.series) * span + (actuals.times - first)
     order = np.argsort(there)
+    there = there[order]
     wanted = numbered(series)[rows] * span + (times - first)
-    places = order[np.searchsorted(there, wanted, sorter=order).clip(max=order.size - 1)]
+    places = np.searchsorted(there, wanted).clip(max=order.size - 1)
     found = there[places] == wanted
-    return np.where(found, actuals.values[places], np.nan), found
+    return np.where(found, actuals.values[order[places]], np.nan), found

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS, END_SECONDS = 120, 20
@@ -102,17 +102,6 @@ def serve(model: Path, folder: Path, **settings: object) -> Iterator[Live]:
         yield live
     finally:
         _end(live)
-
-
-def free_ports() -> int:
-    """The first of two ports beside each other that nobody has, below those that are given to clients meanwhile."""
-    for _ in range(100):
-        port = random.SystemRandom().randrange(12_000, 32_000)
-        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
-            first.bind(("127.0.0.1", port))
-            second.bind(("127.0.0.1", port + 1))
-            return port
-    raise AssertionError("no two free ports beside each other")
 
 
 def _wait_until_ready(live: Live) -> None:

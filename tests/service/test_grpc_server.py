@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gzip
 import logging
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,6 +29,7 @@ from service.metrics import Metrics
 from service.proto import bentoml_pb2, forecast_pb2, inference_pb2
 from service.protocols import grpc_bentoml, grpc_forecast, grpc_inference
 from service.worker import Worker
+from tests.ports import free_ports
 from tests.service.doors import DOORS, GrpcForecast, GrpcForecastPacked, OverGrpc, Wanted, expected, same
 from tests.service.mistakes import MISTAKES, shorter
 from tests.service.world import World
@@ -96,16 +96,9 @@ class Line:
         return self.registry.get_sample_value("bentoml_service_request_total", labels)
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def served(world: World, worker: Worker | None = None, **settings: Any) -> Iterator[Line]:
-    made = world.worker(grpc_port=free_port(), **settings)
+    made = world.worker(grpc_port=free_ports(), **settings)
     if worker is not None:
         made = replace(worker, settings=made.settings)
     line = Line(made)

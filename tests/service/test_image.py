@@ -18,8 +18,9 @@ import httpx
 import pytest
 
 from service.proto import forecast_pb2
+from tests.ports import free_ports
 from tests.service.doors import GrpcForecast, Wanted, expected, same
-from tests.service.test_bento import BENTOML, FORECAST, Home, free_ports, home, run  # noqa: F401
+from tests.service.test_bento import BENTOML, FORECAST, Home, home, run  # noqa: F401
 from tests.service.world import World
 
 #: As users of the image know them.

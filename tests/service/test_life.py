@@ -23,17 +23,11 @@ from service.forecasting import Pass
 from service.life import Life
 from service.metrics import Metrics
 from service.settings import Settings
+from tests.ports import free_ports
 from tests.service.front import FORECAST, Client
 from tests.service.world import World
 
 LABELS = {"mlflow_version": "7", "run_id": "r1", "git_commit": "c0ffee"}
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +119,7 @@ class TestCourse:
     def test_drained_it_says_no_and_ended_it_lets_go_of_its_port(
         self, city: World, caplog: pytest.LogCaptureFixture
     ) -> None:
-        port = free_port()
+        port = free_ports()
         made = begun(city, grpc=True, grpc_port=port, drain_seconds=3)
 
         async def health(channel: grpc.aio.Channel) -> int:

@@ -46,6 +46,21 @@ class Counted:
         return self.value(f"model_feature_{name}_total", feature=feature)
 
 
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 3_000), max_size=30))
+def test_values_tallied_at_once_are_as_if_observed_one_by_one(sizes: list[int]) -> None:
+    registries = CollectorRegistry(), CollectorRegistry()
+    at_once, one_by_one = (metrics.Tallied("h", "h", buckets=metrics.BATCH, registry=one) for one in registries)
+    at_once.tally(sizes)
+    for size in sizes:
+        one_by_one.observe(size)
+    at_once_told, told = (
+        [(one.name, one.labels, one.value) for metric in registry.collect() for one in metric.samples]
+        for registry in registries
+    )
+    assert [one for one in at_once_told if one[0] != "h_created"] == [one for one in told if one[0] != "h_created"]
+
+
 @pytest.fixture
 def counted(city: World) -> Counted:
     return Counted(city)
@@ -265,24 +280,39 @@ class TestDistributions:
         )
         assert counted.bins("future_temperature", city) == oracle(reference, known)
 
-    def test_of_much_are_those_of_the_newest(self, counted: Counted, city: World) -> None:
-        """Under load the latest series are looked at, and how many there were is told."""
+    def test_of_much_are_those_of_the_first(self, counted: Counted, city: World) -> None:
+        """Under load some series are looked at, and how many there were is told; forecasts are looked at all."""
         place = city.forecaster.design.names.index("future_temperature")
-        old, new = watched(city, SAMPLE), watched(city, SAMPLE - 1)
-        counted.metrics.model.watch(changed(old, place, [math.nan] * old.inputs.shape[0]))
-        counted.metrics.model.watch(new)
+        first, then = watched(city, SAMPLE), watched(city, SAMPLE - 1)
+        counted.metrics.model.watch(first)
+        counted.metrics.model.watch(changed(then, place, [math.nan] * then.inputs.shape[0]))
+        point = then.forecast.point.copy()
+        point[3, 4] = math.nan
+        counted.metrics.model.watch(replace(then, forecast=Forecast(point, then.forecast.spread)))
         counted.metrics.model.tick()
-        assert counted.value("model_series_total") == 2 * SAMPLE - 1
+        assert counted.value("model_series_total") == 3 * SAMPLE - 2
+        assert counted.value("model_batch_series_count") == 3
+        assert counted.value("model_batch_series_sum") == 3 * SAMPLE - 2
         assert counted.value("model_sampled_series_total") == SAMPLE
-        assert counted.of("missing", "future_temperature") == 12
+        assert not counted.of("missing", "future_temperature")
         assert sum(counted.bins("step", city)) == SAMPLE * 12
         assert sum(counted.bins("forecast", city)) == SAMPLE * 12
+        assert counted.value("model_output_nonfinite_total", output="mean") == 1
+        counted.metrics.model.watch(then)
+        counted.metrics.model.tick()
+        assert counted.value("model_sampled_series_total") == 2 * SAMPLE - 1
 
     def test_of_a_pass_larger_than_a_sample(self, counted: Counted, city: World) -> None:
-        counted.metrics.model.watch(watched(city, SAMPLE + 9))
+        """Of a large request not the first series alone, which may be in an order."""
+        many = 3 * SAMPLE
+        seen = watched(city, many)
+        place = city.forecaster.design.names.index("future_temperature")
+        horizon = city.forecaster.design.horizon
+        counted.metrics.model.watch(changed(seen, place, [math.nan] * (many * horizon // 2)))
         counted.metrics.model.tick()
         assert counted.value("model_sampled_series_total") == SAMPLE
         assert sum(counted.bins("lag_1", city)) == SAMPLE
+        assert counted.of("missing", "future_temperature") == SAMPLE * horizon // 2
 
     @settings(deadline=None)
     @given(

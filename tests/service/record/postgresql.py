@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_ports
 
 PASSWORD = "s3cret-pass"
 _BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -92,7 +93,7 @@ class Postgresql:
 def server() -> Iterator[Postgresql]:
     """A running server."""
     folder = Path(tempfile.mkdtemp(prefix="bentocast-postgresql-", dir="/tmp"))
-    made = Postgresql(folder, _free_port())
+    made = Postgresql(folder, free_ports())
     try:
         if _as_somebody():
             somebody = pwd.getpwnam(_as_somebody()["user"])
@@ -126,10 +127,3 @@ def _as_somebody() -> dict[str, Any]:
     known = {user.pw_name for user in pwd.getpwall()}
     name = "postgres" if "postgres" in known else "nobody"
     return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": [], "cwd": "/"}
-
-
-def _free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        port: int = opened.getsockname()[1]
-        return port

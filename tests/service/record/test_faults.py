@@ -214,7 +214,7 @@ def test_a_deleted_folder_is_waited_for(sqlite: str, tmp_path: Path) -> None:
     assert not folder.exists()
     recorder.put(entry())
     folder.mkdir()
-    wait_until(lambda: recorder.stats().written == 1)
+    wait_until(lambda: recorder.stats().written == 1 and recorder.stats().healthy)
     recorder.close()
 
 
@@ -233,7 +233,7 @@ def test_a_locked_database_is_waited_for(
     assert not recorder.stats().healthy
     other.execute("COMMIT")
     other.close()
-    wait_until(lambda: recorder.stats().written == 1)
+    wait_until(lambda: recorder.stats().written == 1 and recorder.stats().healthy)
     assert bring(recorder) == 1
     recorder.close()
     assert rows(sqlite, "SELECT count(*) FROM forecasts") == [(1,)]

@@ -9,12 +9,17 @@ import traceback
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
-from service.record import RecordUnavailableError
+from service.record import RecordUnavailableError, pairs
+from service.record.reading import reading
+from service.record.tables import FORECASTS
 from tests.service.record.kept import bring, entry, hours, opened, rows, wait_until
 from tests.service.record.postgresql import PASSWORD, Postgresql
 
 pytestmark = pytest.mark.services
+
+OURS = "application_name = 'bentocast-record'"
 
 
 def test_a_server_that_stops_is_got_over(server: Postgresql, caplog: pytest.LogCaptureFixture) -> None:
@@ -28,7 +33,7 @@ def test_a_server_that_stops_is_got_over(server: Postgresql, caplog: pytest.LogC
             bring(recorder, "during")
     finally:
         server.start()
-    wait_until(lambda: recorder.stats().written == 1)
+    wait_until(lambda: recorder.stats().written == 1 and recorder.stats().healthy)
     assert bring(recorder, "after") == 1
     recorder.close()
     assert rows(url, "SELECT series FROM actuals WHERE series <> 'during' ORDER BY series") == [("after",), ("before",)]
@@ -48,7 +53,7 @@ def test_a_server_that_is_not_there_yet_is_waited_for(server: Postgresql) -> Non
         assert not recorder.stats().healthy
     finally:
         server.start()
-    wait_until(lambda: recorder.stats().written == 1)
+    wait_until(lambda: recorder.stats().written == 1 and recorder.stats().healthy)
     recorder.close()
 
 
@@ -56,10 +61,31 @@ def test_connections_broken_off_while_idle_are_no_failure(server: Postgresql) ->
     url = server.new_database()
     recorder = opened(url)
     bring(recorder)
-    server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bentocast-record'")
+    server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}")
     assert bring(recorder, "b") == 1
     recorder.close()
     assert recorder.stats().failed_writes == 0
+
+
+def _read_while_broken_off(server: Postgresql, url: str) -> None:
+    with reading(url) as begin, begin() as connection:
+        found = pairs._fetched(connection, select(FORECASTS.c.id))
+        assert next(found) == ((1,),)
+        server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}")
+        next(found)
+
+
+def test_a_connection_that_breaks_off_while_it_is_read_is_named(
+    server: Postgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.new_database()
+    recorder = opened(url)
+    recorder.put_many([entry() for _ in range(9)])
+    recorder.close()
+    monkeypatch.setattr(pairs, "_FETCH", 1)
+    with pytest.raises(RecordUnavailableError, match="cannot be read") as caught:
+        _read_while_broken_off(server, url)
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_server_that_hangs_shows_and_does_not_hold_up_the_service(server: Postgresql) -> None:
@@ -75,7 +101,7 @@ def test_a_server_that_hangs_shows_and_does_not_hold_up_the_service(server: Post
         recorder.put(entry())
     finally:
         os.kill(backend, signal.SIGCONT)
-    wait_until(lambda: recorder.stats().written == 1)
+    wait_until(lambda: recorder.stats().written == 1 and recorder.stats().healthy)
     assert recorder.stats().healthy
     recorder.close()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from data.errors import ConfigError
 from service.record import ForecastEntry, RecordUnavailableError
 from service.record import pairs as reading
-from service.record.join import Pairs, StoredActuals, StoredForecast, join, texts
+from service.record.join import Pairs, StoredActuals, StoredForecast, StoredForecasts, join, texts
 from service.record.pairs import pairs
 from tests.service.record.kept import HOUR, ORIGIN, change, entry, hours, opened
 
@@ -98,10 +100,16 @@ def in_order(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
     return sorted(map(tuple, frame.fillna({"actual": 1e9}).itertuples(index=False)))
 
 
+def by_levels(forecast: StoredForecast) -> bytes:
+    return forecast.levels.tobytes()
+
+
 @settings(deadline=None)
 @given(st.lists(stored(), min_size=1, max_size=8), recorded(), st.tuples(st.integers(-5, 5), st.integers(-5, 15)))
 def test_join_is_pandas_merge(forecasts: list[StoredForecast], actuals: StoredActuals, window: tuple[int, int]) -> None:
-    made = [as_frame(part) for part in join(forecasts, actuals, window)]
+    groups = itertools.groupby(sorted(forecasts, key=by_levels), key=by_levels)
+    parts = [StoredForecasts.of(list(group)) for _, group in groups]
+    made = [as_frame(part) for part in join(parts, actuals, window)]
     wanted = expected(forecasts, actuals, window)
     assert all(len(part) for part in made)
     assert (in_order(pd.concat(made)) if made else []) == in_order(wanted)
@@ -159,21 +167,32 @@ def test_pairs_are_the_same_in_chunks_of_any_size(
 ) -> None:
     monkeypatch.setattr(reading, "CHUNK_FORECASTS", forecasts)
     monkeypatch.setattr(reading, "CHUNK_NUMBERS", numbers)
-    monkeypatch.setattr(reading, "_FETCH_ACTUALS", 3)
-    quantiles: list[dict[float, Any]] = [{}, {0.5: np.ones(3)}, {0.5: np.ones(3), 0.9: np.full(3, 2.0)}]
-    entries = [
-        entry(series=f"s{number % 5}", origin=ORIGIN + (number % 4) * HOUR, quantiles=quantiles[number % 3])
-        for number in range(40)
-    ]
+    monkeypatch.setattr(reading, "_FETCH", 3)
+    levels: list[tuple[float, ...]] = [(), (0.5,), (0.5, 0.9)]
+
+    def made(number: int) -> ForecastEntry:
+        mean = number + np.arange(1, 3 + number % 2) / 10
+        return entry(
+            series=f"s{number % 5}",
+            origin=ORIGIN + (number % 4) * HOUR,
+            created_at=float(number),
+            mean=mean,
+            quantiles={level: mean + level for level in levels[number % 3]},
+        )
+
     names = [f"s{number % 5}" for number in range(20)]
-    keep(url, entries, names, [float(number) for number in range(20)])
+    keep(url, [made(number) for number in range(40)], names, [float(number) for number in range(20)])
     found = read(url, 0, 100)
-    assert len(found) == 120
+    assert len(found) == 100
     actuals = dict(zip(zip(names, hours(20).astype(np.int64).tolist(), strict=True), range(20), strict=True))
-    for row in found.itertuples():
-        known: Any = (row.series, row.time)
+    rows: Any = found.itertuples()
+    for row in rows:
+        known = (row.series, row.time)
         assert row.has_actual == (known in actuals)
         assert not row.has_actual or row.actual == actuals[known]
+        number = row.created_at
+        assert row.forecast == number + row.step / 10
+        assert np.frombuffer(row.quantiles).tolist() == [row.forecast + level for level in levels[int(number) % 3]]
 
 
 def test_pairs_leave_no_transaction_open_between_chunks(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,6 +203,51 @@ def test_pairs_leave_no_transaction_open_between_chunks(sqlite: str, monkeypatch
     change(sqlite, "PRAGMA wal_checkpoint(TRUNCATE)", "UPDATE actuals SET value = 5")
     assert next(parts).actual[0] == 5.0
     parts.close()  # type: ignore[attr-defined]
+
+
+def test_a_forecast_that_lost_steps_is_read_once(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next chunk begins after the place that the record has for it, not after the steps that are left."""
+    monkeypatch.setattr(reading, "CHUNK_FORECASTS", 1)
+    keep(sqlite, [entry(), entry()], [], [])
+    change(sqlite, "UPDATE forecasts SET mean = substr(mean, 1, 16), quantiles = zeroblob(32)")
+    assert [part.step.tolist() for part in itertools.islice(pairs(sqlite, ORIGIN, ORIGIN + 9 * HOUR), 5)] == [
+        [1, 2]
+    ] * 2
+
+
+@pytest.mark.parametrize("column", ["mean", "quantiles", "levels"])
+@pytest.mark.parametrize("cut", [3, 8])
+def test_a_damaged_forecast_is_told_of_and_left_out(
+    sqlite: str, column: str, cut: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep(sqlite, [entry(series=name) for name in "abc"], ["a", "b", "c"], [1.0, 2.0, 3.0])
+    change(sqlite, f"UPDATE forecasts SET {column} = substr({column}, 1, length({column}) - {cut}) WHERE series = 'b'")
+    found = read(sqlite, -5, 50)
+    assert set(found["series"]) == {"a", "c"}
+    assert "left out as damaged, their numbers not whole: 1 in the table forecasts, id 2: " in caplog.text
+
+
+def test_what_is_damaged_altogether_hides_nothing_that_comes_after(
+    sqlite: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(reading, "CHUNK_FORECASTS", 7)
+    keep(sqlite, [entry(series=name) for name in "abcdefghi"], [], [])
+    change(sqlite, "UPDATE forecasts SET mean = x'00' WHERE series < 'h'")
+    assert set(read(sqlite, -5, 50)["series"]) == {"h", "i"}
+    assert "7 in the table forecasts, id 1, 2, 3, 4, 5, ...: " in caplog.text
+
+
+def test_a_record_with_a_damaged_page_is_named(sqlite: str) -> None:
+    """The driver finds it after it has given many rows."""
+    keep(sqlite, [entry(series=f"s{number}") for number in range(3_000)], [], [])
+    change(sqlite, "PRAGMA wal_checkpoint(TRUNCATE)")
+    path = Path(sqlite.removeprefix("sqlite:///"))
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2 // 4096 * 4096)
+        file.write(bytes(size // 4))
+    with pytest.raises(RecordUnavailableError, match=r"cannot be read: .*malformed"):
+        list(pairs(sqlite, ORIGIN, ORIGIN + 99 * HOUR))
 
 
 def test_pairs_of_what_is_no_record(tmp_path: Any, sqlite: str) -> None:
