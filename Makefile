@@ -8,12 +8,14 @@ RATE ?= 50
 FOR ?= 60s
 STAGE ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Kept, whatever the environment says: without bytecode on disk every start of Python takes twice as long.
+export PYTHONDONTWRITEBYTECODE :=
 export BENTOML_DO_NOT_TRACK := True
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help venv localhost pipeline run bento test clients test-services container-test lint audit format loadtest demo monitoring bench bench-serving figures proto lock clean
+.PHONY: help venv localhost pipeline run bento restore test clients test-services container-test lint audit format loadtest demo monitoring stack bench bench-serving figures proto lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +49,9 @@ run: localhost bento ## from nothing to a forecast service on http://127.0.0.1:3
 	@echo "serving on http://127.0.0.1:$(PORT) (Ctrl-C ends it); API documentation: http://127.0.0.1:$(PORT)/docs"
 	bentoml serve --host 127.0.0.1 --port $(PORT)
 
+restore: localhost venv ## the service back from git, DVC's remote and MLflow's server, each file compared with its hash
+	python -m deploy restore
+
 clients: venv # environments for the client libraries in the tests; what cannot be had is skipped there, with a reason
 	@python -m tests.clients.environments
 
@@ -54,12 +59,12 @@ test: localhost venv clients ## all tests that need neither root nor servers
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not services and not containers"
 
 # Debian's packages for the tests of real servers and a real browser; installed if we may, else they are skipped with a reason.
-SERVICES := postgresql chromium chromium-driver prometheus prometheus-alertmanager prometheus-pushgateway
+SERVICES := postgresql chromium chromium-driver prometheus prometheus-alertmanager prometheus-pushgateway openssh-server
 MISSING = $(shell for p in $(SERVICES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done)
 test-services: localhost venv ## the tests that want a database server, a browser or Prometheus (as root they are installed: $(SERVICES))
 	@[ "$$(id -u)" != 0 ] || [ -z "$(MISSING)" ] || { echo "make: installing $(MISSING)"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(MISSING) >/dev/null; }
-	pytest -n 2 --dist loadfile -m services
+	pytest -n 3 --dist loadfile -m services
 
 # A command that puts python:3.11-slim into buildah's store, for machines that no registry of images can be reached from.
 CONTAINER_BASE ?= buildah pull --quiet docker.io/library/python:3.11-slim
@@ -89,6 +94,11 @@ demo: localhost bento ## rollouts under load: a good version is promoted, a slow
 
 monitoring: localhost venv ## Prometheus, alerts and the seven tests on this machine: watches the deployment, or what `make run` serves
 	python -m monitoring up
+
+stack: venv ## the whole stack by docker compose: router, service, MLflow, PostgreSQL, object store, Prometheus, Grafana
+	python -m monitoring config --out out/stack
+	python -m monitoring dashboards --out out/stack/dashboards
+	UID=$$(id -u) docker compose up --detach --build --wait
 
 bench: venv ## benchmarks, as ratios against peers in one run
 	python -m tests.bench

@@ -1,4 +1,4 @@
-"""`python -m data`: the stages of this room, as DVC runs them, and a request to try the service with."""
+"""`python -m data`: the stages of this room, as DVC runs them, a request to try the service with, and a look at DVC's remote."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from data import atomic, command, configuration, pushing, store
+from data.errors import SourceError
 from data.params import PARAMS, Params
 
 STAGES = {"ingest", "features"}
@@ -50,6 +51,26 @@ def example(config: Params, asked: argparse.Namespace) -> None:
     print(json.dumps(example.request(config, panel, asked.series, asked.horizon)))
 
 
+def remote(_: Params, asked: argparse.Namespace) -> None:
+    """Read every object of the pipeline in DVC's remote; what is missing or damaged there comes again from the cache."""
+    from data import remote
+
+    found = remote.check(asked.name)
+    for oid in found.mended:
+        print(f"remote: {oid} was missing or damaged, uploaded again")
+    for oid in found.dropped:
+        print(f"remote: {oid} was damaged in the cache here, removed; `dvc pull` brings it")
+    if found.lost:
+        raise SourceError(
+            f"DVC's remote {found.name} lacks {len(found.lost)} objects, or holds them damaged, and the cache here does not "
+            f"have them either: {', '.join(found.lost[:5])}; run this where `dvc status` finds nothing changed, or make them "
+            "anew with `dvc repro --force` and `dvc push`"
+        )
+    print(
+        f"remote: {found.name} holds all {found.good + len(found.mended)} objects, each with the bytes that its hash says"
+    )
+
+
 def main(argv: list[str]) -> None:
     """Run one command."""
     parser = argparse.ArgumentParser(
@@ -59,9 +80,10 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--params", type=Path, default=PARAMS, help="configuration (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    runs = {"ingest": ingest, "features": features, "example": example}
+    runs = {"ingest": ingest, "features": features, "example": example, "remote": remote}
     made = {name: commands.add_parser(name, help=run.__doc__, description=run.__doc__) for name, run in runs.items()}
     made["example"].add_argument("--horizon", type=int, help="steps ahead (default: the model's)")
+    made["remote"].add_argument("name", nargs="?", help="of the remote (default: DVC's default one)")
     made["example"].add_argument("series", nargs="*", help="names of series (default: the first one)")
     asked = parser.parse_args(argv)
     with pushing.told(asked.command) if asked.command in STAGES else contextlib.nullcontext():

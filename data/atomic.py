@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
             _exchange(target, path)
         else:
             target.rename(path)
-        _sync_one(path.parent)
+        sync(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -58,10 +58,11 @@ def _exchange(one: Path, other: Path) -> None:
 
 def _sync(path: Path) -> None:
     for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
-        _sync_one(file)
+        sync(file)
 
 
-def _sync_one(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

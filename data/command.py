@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -16,7 +17,8 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> None:
 
     Exit codes: 0 done, 1 a fault of ours (with a traceback), 2 configuration or usage, 3 data, 4 source,
     5 model, 6 registry, 7 gate, 8 a gate that is inconclusive, 9 a load test or a verdict in error, 10 a rollout, a
-    retraining or a server that cannot be begun, 74 the disk, 130 interrupted, 141 nobody reads its output any more.
+    retraining or a server that cannot be begun or a Dask cluster that cannot be used, 74 the disk, 130 interrupted,
+    141 nobody reads its output any more.
     """
     try:
         _written(main, argv)
@@ -37,8 +39,12 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person what is going on, a whole line at once; standard output is left to results."""
-    print(f"{text}\n", end="", file=sys.stderr, flush=True)
+    """Tell a person what is going on, a whole line at once; standard output is left to results.
+
+    Where it cannot be told (a full disk, a reader that has gone), the work goes on.
+    """
+    with contextlib.suppress(OSError, ValueError):  # the latter of a file that is closed
+        print(f"{text}\n", end="", file=sys.stderr, flush=True)
 
 
 def _written(main: Callable[[list[str]], None], argv: list[str]) -> None:

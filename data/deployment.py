@@ -183,6 +183,52 @@ class Autoscale(Section):
         return min(self.most, max(self.least, many))
 
 
+#: Of an object, a namespace, a port: as DNS has labels.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+#: Of an image, without a tag, and with one.
+Repository = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9./:_-]*/[a-z0-9._-]+$|^[a-z0-9][a-z0-9._-]*$", max_length=200)
+]
+Image = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./:_-]*:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$", max_length=300)]
+Cpu = Annotated[str, Field(pattern=r"^([1-9][0-9]*m|[1-9][0-9]*|[0-9]+\.[0-9]{1,3})$")]
+Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*(Ki|Mi|Gi)$")]
+
+
+class Gateway(Section):
+    """The gateway that users come through (Gateway API); it is the cluster's, not ours."""
+
+    name: Name
+    #: Where it is, and from where its proxies ask.
+    namespace: Name
+
+
+class Kubernetes(Section):
+    """What `python -m deploy render kubernetes` has to know of the cluster."""
+
+    #: Of the service's image, without a tag: the tag is the Bento's version.
+    image: Repository
+    #: The judge's image, with a tag.
+    judge: Image
+    #: Under which name users find the service.
+    host: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+    gateway: Gateway
+    #: Which scrapes the service, as the judge reaches it.
+    prometheus: Annotated[str, Field(pattern=r"^https?://[^\s@]+$", max_length=300)]
+    #: Where that runs.
+    prometheus_namespace: Name = "monitoring"
+    #: Where Argo Rollouts runs.
+    argo_namespace: Name = "argo-rollouts"
+    namespace: Name = "bentocast"
+    #: A step with a weight takes so long, unless it has a longer `at_least`.
+    step: Duration = "10min"
+    #: Asked for, for each instance.
+    cpu: Cpu = "1"
+    #: Asked for, and never more.
+    memory: Bytes = "1Gi"
+    #: Of the record's PostgreSQL, whose address is in the secret `bentocast-record`; null: each pod has a file that goes with it.
+    record_port: Port | None = None
+
+
 class Deploy(Section):
     """How versions of the service are brought to users."""
 
@@ -197,6 +243,8 @@ class Deploy(Section):
     rolling: Plan = ROLLING
     shadow: Plan = SHADOW
     ab: Plan = AB
+    #: Null where there is no cluster.
+    kubernetes: Kubernetes | None = None
 
     def judged(self, plan: Plan) -> Plan:
         """A plan with the whole judgement that rollouts by it go by.

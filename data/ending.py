@@ -37,6 +37,13 @@ def wait(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Pro
     return alive
 
 
+def reaped(processes: Iterable[psutil.Process], seconds: float = END_SECONDS) -> None:
+    """Wait until nobody finds them by their pids any more: DVC takes a zombie, whose parent was killed, for one that runs."""
+    late = time.monotonic() + seconds
+    while any(process.is_running() for process in processes) and time.monotonic() < late:
+        time.sleep(POLL_SECONDS)
+
+
 def is_alive(process: psutil.Process) -> bool:
     """Whether it runs: its pid is not another's by now, and it is no zombie."""
     try:

@@ -187,13 +187,17 @@ class Forecaster:
             ModelError: a file is missing or damaged, or the two do not belong together.
         """
         card = verify(folder)
-        import onnxruntime as ort
+        return cls(card, _session(folder / ONNX_FILE, threads), _read_examples(folder))
 
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        session = ort.InferenceSession(folder / ONNX_FILE, options, providers=["CPUExecutionProvider"])
-        return cls(card, session, _read_examples(folder))
+    @classmethod
+    def of(cls, card: str, onnx: bytes) -> Forecaster:
+        """Load a model whose files were read and checked elsewhere (see `verify`), for one thread.
+
+        Args:
+            card: text of `forecaster.json`.
+            onnx: content of `model.onnx`.
+        """
+        return cls(Card.model_validate_json(card), _session(onnx, 1))
 
     def forecast(self, panel: Panel, origins: Integers, known: Floats | None = None) -> Forecast:
         """Forecast all steps from chosen origins in one batch.
@@ -244,13 +248,22 @@ class Forecaster:
         return np.maximum(values, 0.0) if self.card.declaration.series.nonnegative else values
 
 
+def _session(model: Path | bytes, threads: int) -> ort.InferenceSession:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def verify(folder: Path) -> Card:
     """Check a model's folder, as `save` or MLflow laid it out, without loading the model.
 
     Raises:
         ModelError: a file is missing or damaged, the two do not belong together, or not to this code.
     """
-    path = _beside(folder, CARD_FILE)
+    path = beside(folder, CARD_FILE)
     card = _read(path, Card)
     _read_examples(folder)
     found = sha256(folder / ONNX_FILE)
@@ -300,14 +313,14 @@ def sha256(path: Path) -> str:
         raise ModelError(f"{path} not found: import the model again") from err
 
 
-def _beside(folder: Path, name: str) -> Path:
+def beside(folder: Path, name: str) -> Path:
     """Where a file lies that belongs to the model: MLflow moves it."""
     extra = folder / EXTRA / name
     return extra if extra.exists() else folder / name
 
 
 def _read_examples(folder: Path) -> tuple[Example, ...]:
-    path = _beside(folder, EXAMPLES_FILE)
+    path = beside(folder, EXAMPLES_FILE)
     return _read(path, Examples).root if path.exists() else ()
 
 

@@ -149,8 +149,8 @@ class Monitoring(Section):
     prometheus: str = Field(default="http://127.0.0.1:9090", pattern=r"^https?://")
     #: From one run of a test to the next (`python -m monitoring serve`).
     every: Duration = "5min"
-    #: Where docs/monitoring.md can be read by whoever gets an alert: an address at your git server, say.
-    runbook: str = "docs/monitoring.md"
+    #: Where docs/runbooks.md can be read by whoever gets an alert: an address at your git server, say.
+    runbook: str = "docs/runbooks.md"
     dependencies: Dependencies = Dependencies()
     invariants: Invariants = Invariants()
     skew: Skew = Skew()

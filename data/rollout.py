@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from data import validation
 from data.section import Section, Share
 
-#: Each edge of the router's histograms of latencies is this many times the one before.
+#: Latencies are compared in steps: each is this many times the one before.
 STEP = 1.1
 #: A copy of a request is answered beside its original, and where both want the same core it takes up to twice as long: so
 #: many steps more are tolerated, and have to be ruled out, of copies.

@@ -13,7 +13,7 @@ from data.params import PARAMS, Params
 from loadtests import signals
 
 #: Figures of rollouts (`loadtests.rollouts.figures`).
-ROLLOUTS = ("moves", "failing", "slow", "nonsense", "kills", "router")
+ROLLOUTS = ("moves", "alike", "failing", "slow", "nonsense", "kills", "router")
 OUT = Path("out/loadtest")
 EXIT_CODES = (
     "Exit codes: 0 pass, 7 fail, 8 inconclusive, 9 it could not be run or its numbers cannot be trusted, 2 usage."
@@ -86,7 +86,7 @@ def rollouts(_: Params, asked: argparse.Namespace) -> int:
     """Measure rollouts: what is lost on the way, how soon bad versions are found, what kill -9 does."""
     from loadtests.rollouts import figures
 
-    many = {"moves": asked.moves, "kills": asked.kills, "router": asked.rounds}
+    many = {"moves": asked.moves, "kills": asked.kills, "alike": asked.alike, "router": asked.rounds}
     rows = [
         row for name in asked.figures for row in figures.FIGURES[name](asked.bento, asked.params, many.get(name, 0))
     ]
@@ -131,6 +131,7 @@ def main(argv: list[str]) -> None:
     made["rollouts"].add_argument("--bento", metavar="TAG", default="bentocast:latest", help="(default: the newest)")
     made["rollouts"].add_argument("--moves", type=_count, default=20, help="of each kind (default: %(default)s)")
     made["rollouts"].add_argument("--kills", type=_count, default=50, help="(default: %(default)s)")
+    made["rollouts"].add_argument("--alike", type=_count, default=10, help="(default: %(default)s)")
     made["rollouts"].add_argument("--rounds", type=_count, default=8, help="of the router (default: %(default)s)")
     for name in ("gate", "knee", "history"):
         made[name].add_argument(

@@ -84,6 +84,11 @@ def main(argv: list[str]) -> None:
         metavar="SERVER=PORT",
         help="of prometheus, alertmanager, pushgateway, exporter (default: the usual one, or one that is free)",
     )
+    made["config"].add_argument(
+        "--kubernetes",
+        action="store_true",
+        help="the rules alone, for the Prometheus operator (kubectl apply -k FOLDER)",
+    )
     for one in (made["config"], made["up"]):
         one.add_argument(
             "--target",

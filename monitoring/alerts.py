@@ -1,4 +1,4 @@
-"""What Prometheus tells somebody of, made from params.yaml; docs/monitoring.md says what to do about each alert."""
+"""What Prometheus tells somebody of, made from params.yaml; docs/runbooks.md says what to do about each."""
 
 from __future__ import annotations
 
@@ -31,9 +31,18 @@ BURNS = (
 )
 
 
-def alerts(params: Params) -> list[Rule]:
-    """What somebody is told of; each has a heading in docs/monitoring.md that says what to do."""
-    made = [*_burning(params), *_tests(params), *_targets(), *_record_kept(), *_pipeline(params), *_rollouts()]
+#: Jobs that there are on one machine, and each of which is to be known.
+JOBS = ("bentocast", "monitoring", "prometheus")
+
+
+def alerts(params: Params, jobs: tuple[str, ...] = JOBS) -> list[Rule]:
+    """What somebody is told of; each has a heading in docs/runbooks.md that says what to do.
+
+    Args:
+        params: the configuration.
+        jobs: that are missed if Prometheus has no target of theirs.
+    """
+    made = [*_burning(params), *_tests(params), *_targets(jobs), *_record_kept(), *_pipeline(params), *_rollouts()]
     for rule in made:
         rule["annotations"]["runbook_url"] = f"{params.monitoring.runbook}#{rule['alert'].lower()}"
     return made
@@ -114,7 +123,8 @@ def _tests(params: Params) -> list[Rule]:
     ]
 
 
-def _targets() -> list[Rule]:
+def _targets(jobs: tuple[str, ...]) -> list[Rule]:
+    absent = " or ".join(f'absent(up{{job="{job}"}})' for job in jobs)
     return [
         _alert(
             "ServiceDown",
@@ -142,8 +152,7 @@ def _targets() -> list[Rule]:
         ),
         _alert(
             "TargetMissing",
-            'absent(up{job="bentocast"}) or absent(up{job="monitoring"}) or absent(up{job="prometheus"})'
-            ' or up{job=~"monitoring|prometheus|alertmanager|pushgateway"} == 0',
+            f'{absent} or up{{job=~"monitoring|prometheus|alertmanager|pushgateway"}} == 0',
             "5m",
             "ticket",
             "Nothing is known of {{ $labels.job }}",

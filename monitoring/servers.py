@@ -13,9 +13,11 @@ import yaml
 from data import atomic
 from data.errors import ConfigError
 from data.params import Params
+from deploy.kubernetes import objects, render
 from monitoring import alerts, recording
 
 PROMETHEUS, RULES, ALERTMANAGER = "prometheus.yml", "rules.yml", "alertmanager.yml"
+PROMETHEUS_RULE = "prometheusrule.yaml"
 #: Address that Alertmanager posts alerts to, or a file that holds it.
 WEBHOOK, WEBHOOK_FILE = "ALERT_WEBHOOK", "ALERT_WEBHOOK_FILE"
 SCRAPE = "15s"
@@ -54,7 +56,7 @@ def write(folder: Path, params: Params, addresses: Addresses, environ: Mapping[s
         ConfigError: the objective cannot be told from the service's metrics, or the webhook is no address.
     """
     made = {
-        RULES: {"groups": [*recording.groups(params), {"name": "alerts", "rules": alerts.alerts(params)}]},
+        RULES: rules(params),
         PROMETHEUS: prometheus(addresses),
         ALERTMANAGER: alertmanager(webhook(environ)),
     }
@@ -62,6 +64,28 @@ def write(folder: Path, params: Params, addresses: Addresses, environ: Mapping[s
         with atomic.replacing(folder / name) as scratch:
             scratch.touch(mode=0o600 if name == ALERTMANAGER else 0o644)
             scratch.write_text(yaml.safe_dump(content, sort_keys=False, width=1_000), encoding="utf-8")
+
+
+def rules(params: Params, jobs: tuple[str, ...] = alerts.JOBS) -> dict[str, Any]:
+    """All rules; errors as `write`.
+
+    Args:
+        params: the configuration.
+        jobs: that are missed if Prometheus has no target of theirs.
+    """
+    return {"groups": [*recording.groups(params), {"name": "alerts", "rules": alerts.alerts(params, jobs)}]}
+
+
+def write_for_cluster(folder: Path, params: Params) -> None:
+    """Write the rules as an object of the Prometheus operator's, with the file that kustomize begins with.
+
+    Raises:
+        ConfigError: the objective cannot be told from the service's metrics.
+    """
+    # Prometheus there is not ours, and what is about it and its like is for whoever runs it.
+    rule = objects.made("PrometheusRule", "monitoring.coreos.com/v1", objects.APP, rules(params, ("bentocast",)))
+    atomic.write_text(folder / PROMETHEUS_RULE, render.yaml_of(rule))
+    atomic.write_text(folder / "kustomization.yaml", render.kustomization([PROMETHEUS_RULE]))
 
 
 def prometheus(addresses: Addresses) -> dict[str, Any]:

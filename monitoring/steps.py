@@ -167,7 +167,9 @@ class Commands:
     def _run(self, *command: str) -> tuple[int, str]:
         """Run a command; what one of an earlier loop that was killed left running is ended first."""
         mark = str(self.place.folder)
-        ending.end(ending.marked(MARK, mark))
+        left = ending.marked(MARK, mark)
+        ending.end(left)
+        ending.reaped(left)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log, tempfile.TemporaryFile() as output:
             log.write(f"$ {' '.join(command)}\n".encode())

@@ -154,7 +154,7 @@ def pipeline() -> None:
 def main() -> None:
     """Run all benchmarks, or one contender."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parts = ["features", "serving", "join", "monitoring", "pipeline"]
+    parts = ["features", "serving", "join", "batch", "monitoring", "pipeline"]
     parser.add_argument("part", nargs="?", choices=parts, help="default: all but monitoring, which needs a Bento")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
@@ -163,10 +163,11 @@ def main() -> None:
     if asked.contender:
         contender(asked.contender, asked.series)
         return
+    from tests.bench_batch import batch
     from tests.bench_join import join
     from tests.bench_serving import serving
 
-    for name, part in {"features": features, "serving": serving, "join": join}.items():
+    for name, part in {"features": features, "serving": serving, "join": join, "batch": batch}.items():
         if asked.part in (None, name):
             part(asked.rounds)
     if asked.part == "monitoring":

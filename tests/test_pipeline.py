@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ pytestmark = pytest.mark.pipeline
 
 class Project:
     """A copy of the project in a folder of its own, under git, with small settings."""
+
+    #: Of its commands, besides what all of them have.
+    environment: Mapping[str, str] = {}
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -71,6 +74,7 @@ class Project:
             "BENTOML_HOME": str(self.folder.parent / "bentoml"),
             "BENTOML_DO_NOT_TRACK": "True",
             "DVC_NO_ANALYTICS": "1",
+            **self.environment,
         }
         done = subprocess.run(
             command,

@@ -17,7 +17,7 @@ from data.section import Section
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: Commands whose own documentation says what they do; here it counts that they are there.
-TOOLS = {"python", "bentoml", "curl", "cd", "docker", "dvc", "git", "locust", "mlflow", "source"}
+TOOLS = {"python", "bentoml", "curl", "cd", "docker", "dvc", "export", "git", "kubectl", "locust", "mlflow", "source"}
 
 
 def _commands() -> list[str]:

@@ -9,18 +9,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from data import atomic, command, configuration, pushing, store
+from data import atomic, cluster, command, configuration, pushing, store
 from data.errors import ConfigError, GateError
 from data.params import PARAMS, Params
 
 STAGES = {"backtest", "train", "promote"}
 
 
-def backtest(config: Params, _: argparse.Namespace) -> None:
+def backtest(config: Params, asked: argparse.Namespace) -> None:
     """Forecast the past, fold by fold: writes out/forecasts.parquet, out/backtest.json, out/by_step.csv, out/importance.csv."""
     from training import stages
 
-    figures = stages.backtest(config)
+    with cluster.opened(asked) as each:
+        figures = stages.backtest(config, each)
     covered = ", ".join(
         f"{value:.1%} in {name[9:]} %" for name, value in figures.items() if name.startswith("coverage")
     )
@@ -107,6 +108,7 @@ def main(argv: list[str]) -> None:
         "figures": figures,
     }
     made = {name: commands.add_parser(name, help=run.__doc__, description=run.__doc__) for name, run in runs.items()}
+    cluster.add_options(made["backtest"])
     made["promote"].add_argument("--strict", action="store_true", help="exit with code 7 if the gate does not pass")
     made["promote"].add_argument("--version", help="promote this version by hand, past the gate")
     made["promote"].add_argument("--reason", help="why, with --version; kept on the version in MLflow")

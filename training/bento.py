@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from data.errors import RegistryError
+from data.errors import ModelError, RegistryError
 from data.forecaster import Forecaster
-from training import tracking
+from training import proof, tracking
 from training.tracking import Version
 
 MODEL = "bentocast"
 
 
-def import_model(name: str, alias: str) -> tuple[str, bool]:
+def import_model(name: str, alias: str, *, whole: bool = False) -> tuple[str, bool]:
     """Import the version that an alias points to, unless it is the newest in the store already.
+
+    Its files are compared with the hashes that it was registered with.
 
     Args:
         name: the registered model's name in MLflow.
         alias: `champion` or `challenger`.
+        whole: refuse a version that has no hash of one of its files.
 
     Returns:
         The tag in BentoML's store, and whether it was imported just now.
@@ -38,10 +42,12 @@ def import_model(name: str, alias: str) -> tuple[str, bool]:
         )
     labels = _labels(version)
     newest = _newest()
-    if newest is not None and {key: newest.info.labels.get(key) for key in labels} == labels:
+    known = newest is not None and {key: newest.info.labels.get(key) for key in labels} == labels
+    if known and not (whole and _is_damaged(newest, version)):
         return str(newest.tag), False
     with tracking.model(version) as folder:
         Forecaster.load(folder)  # before the store is touched
+        proof.check(folder, version.tags, f"{name} version {version.number} in MLflow", whole=whole)
         imported = bentoml.mlflow.import_model(MODEL, str(folder), labels=labels, metadata=dict(version.tags))
     return str(imported.tag), True
 
@@ -65,6 +71,14 @@ def _newest() -> Any:
         return bentoml.models.get(f"{MODEL}:latest")
     except bentoml.exceptions.NotFound:
         return None
+
+
+def _is_damaged(model: Any, version: Version) -> bool:
+    try:
+        proof.check(Path(model.path) / "mlflow_model", version.tags, str(model.tag), whole=True)
+    except ModelError:
+        return True
+    return False
 
 
 def _labels(version: Version) -> dict[str, str]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data import command, frame, store
+from data.dvclock import dvc_hash
 from data.errors import BentocastError, DataError, ModelError
 from data.features import Design
 from data.forecaster import CARD_FILE, EXAMPLES_FILE, ONNX_FILE, Forecaster
@@ -21,7 +20,7 @@ from data.panel import Panel
 from data.params import Params
 from data.verdict import Check, Outcome, Verdict
 from training import forecasts as table
-from training import gate, metrics, packages, plots, tracking
+from training import gate, metrics, packages, plots, proof, tracking
 from training.forecasts import Bounds, Forecasts
 from training.tracking import Version
 
@@ -50,7 +49,7 @@ def run(params: Params, panel: Panel, design: Design) -> tuple[Version, Verdict,
     made, bounds = table.read(store.FORECASTS, design, panel, frame.read_features(store.FEATURES, design))
     figures = metrics.summary(made, bounds)
     champion = tracking.alias(params.promote.experiment, tracking.CHAMPION)
-    with tracking.run(params.promote.experiment) as run_id:
+    with tracking.run(params.promote.experiment, tags=proof.tags(store.MODEL)) as run_id:
         tags = lineage(run_id)
         model_uri = _log(params, panel, design, forecaster, made, bounds, figures, tags)
         command.say("promote: comparing with the champion" if champion else "promote: no champion yet")
@@ -72,20 +71,15 @@ def _note(verdict: Verdict) -> str:
 
 
 def lineage(run_id: str) -> dict[str, str]:
-    """Where a model comes from: run, git commit (and whether the tree was clean), DVC's hashes of data and model."""
+    """Where a model comes from: run, git commit (and whether the tree was clean), DVC's hashes of data and model files."""
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     return {
         "run_id": run_id,
         "git_commit": UNKNOWN if commit is None else commit,
         "git_dirty": UNKNOWN if changes is None else str(bool(changes)).lower(),
         "data_hash": dvc_hash(store.SERIES),
-        "model_hash": dvc_hash(store.MODEL / ONNX_FILE),
+        **proof.tags(store.MODEL),
     }
-
-
-def dvc_hash(path: Path) -> str:
-    """The hash by which DVC knows a file."""
-    return f"md5:{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}"
 
 
 def _log(

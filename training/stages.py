@@ -10,7 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data import atomic, command, durations, example, frame, store
+from data import atomic, cluster, command, durations, example, frame, store
+from data.cluster import Each
 from data.declaration import Declaration
 from data.features import Design, scale_floor
 from data.forecaster import save
@@ -32,14 +33,19 @@ def load(params: Params) -> tuple[Panel, Design]:
     return panel, Design(declaration, scale_floor(panel))
 
 
-def backtest(params: Params) -> dict[str, float]:
-    """Stage `backtest`."""
+def backtest(params: Params, each: Each = cluster.here) -> dict[str, float]:
+    """Stage `backtest`.
+
+    Args:
+        params: the configuration.
+        each: where the folds are worked on.
+    """
     with cost.measured() as spent:
         panel, design = load(params)
         known = frame.read_features(store.FEATURES, design)
         cuts = backtesting.folds(params.backtest, design, panel)
-        progress = tqdm(cuts, desc="backtest", unit="fold")
-        backtested = backtesting.run(params, design, panel, known, progress)
+        with tqdm(total=len(cuts), desc="backtest", unit="fold") as bar:
+            backtested = backtesting.run(params, design, panel, known, cuts, cluster.counted(each, bar.update))
         made = backtested.forecasts
         command.say("backtest: ranking the features, calibrating intervals fold by fold")
         rises = importance.by_column(design, backtested, params.train.seed)

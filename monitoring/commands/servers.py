@@ -27,6 +27,10 @@ def config(params: Params, asked: argparse.Namespace) -> int:
     from deploy.place import Place
     from monitoring import servers
 
+    if asked.kubernetes:
+        servers.write_for_cluster(asked.out, params)
+        command.say(f"{asked.out}: for `kubectl apply -k`, in the namespace of the service")
+        return 0
     places = servers.Addresses(Place.of(os.environ).folder / "targets.json", tuple(asked.target))
     servers.write(asked.out, params, places)
     command.say(f"{asked.out}: {servers.PROMETHEUS}, {servers.RULES}, {servers.ALERTMANAGER}")

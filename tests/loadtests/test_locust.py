@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.loadtests.fakes import wait_for
-from tests.service.live import Live, free_ports
+from tests.ports import free_ports
+from tests.service.live import Live
 
 ROOT = Path(__file__).parents[2]
 #: No request failed; 9 if other tests had the processor and requests left late.

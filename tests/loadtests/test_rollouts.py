@@ -16,4 +16,4 @@ def test_a_figure_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as ended:
         main(["rollouts", "fast"])
     assert ended.value.code == 2
-    assert "got fast, wanted one of moves, failing, slow, nonsense, kills, router" in capsys.readouterr().err
+    assert "got fast, wanted one of moves, alike, failing, slow, nonsense, kills, router" in capsys.readouterr().err

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from monitoring.prometheus import Prometheus
-from tests.service.live import free_ports
+from tests.ports import free_ports
 
 READY_SECONDS = 30.0
 

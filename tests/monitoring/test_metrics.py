@@ -14,7 +14,7 @@ from monitoring.metrics import Labels, Metrics, MetricsError, Sample
 from monitoring.pages import Pages
 from monitoring.prometheus import Prometheus
 from tests.monitoring import servers
-from tests.service.live import free_ports
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.services
 

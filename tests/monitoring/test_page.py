@@ -22,7 +22,7 @@ from monitoring.metrics import MetricsError
 from monitoring.prometheus import Prometheus
 from service.record import ForecastEntry, Recorder, RecordSettings
 from tests.monitoring import servers
-from tests.service.live import free_ports
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 CONFIG = params.load(ROOT / "params.yaml")

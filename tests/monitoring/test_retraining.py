@@ -17,10 +17,10 @@ import pytest
 from mlflow import MlflowClient
 
 from data import params
-from loadtests.ports import free_ports
 from monitoring.ledger import Ledger, Retraining
 from monitoring.simulation.city import City
 from monitoring.simulation.project import ROOT, TABLE, Project
+from tests.ports import free_ports
 from tests.training import tiny
 
 pytestmark = [

@@ -185,15 +185,19 @@ def test_every_alert_has_both_cases(config: Params) -> None:
 
 
 def test_every_alert_says_what_with_its_number_and_where_to_read_on(config: Params) -> None:
-    page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "runbooks.md").read_text(encoding="utf-8")
     headings = {heading.lower() for heading in re.findall(r"^#+ (\w+)$", page, re.MULTILINE)}
     for rule in alerts.alerts(config):
         told = rule["annotations"]
         assert set(told) == {"summary", "description", "runbook_url"}
         assert "$value" in told["description"], rule["alert"]
         where, _, heading = told["runbook_url"].partition("#")
-        assert where == "docs/monitoring.md"
-        assert heading in headings, f"docs/monitoring.md has no heading {rule['alert']}"
+        assert where == "docs/runbooks.md"
+        assert heading in headings, f"docs/runbooks.md has no heading {rule['alert']}"
+        section = re.split(r"^## ", page.split(f"## {rule['alert']}\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+        assert "**Means:**" in section
+        assert re.search(r"\*\*(Look, do|Do)\b", section), rule["alert"]
+        assert f"*{rule['labels']['severity'].capitalize()}*" in section.replace(".*", "*"), rule["alert"]
         assert rule["labels"]["severity"] in ("page", "ticket")
 
 
@@ -207,7 +211,7 @@ def test_a_description_is_readable(folder: Path) -> None:
         "exp_annotations": {
             "summary": "Too many requests failed",
             "description": text,
-            "runbook_url": "docs/monitoring.md#errorbudgetburnsfast",
+            "runbook_url": "docs/runbooks.md#errorbudgetburnsfast",
         },
     }
     asked = {"alertname": "ErrorBudgetBurnsFast", "eval_time": "70m", "exp_alerts": [expected]}

@@ -18,7 +18,7 @@ from data import ending
 from deploy import processes
 from monitoring.prometheus import Prometheus
 from tests.monitoring.servers import pages, program, wait_for
-from tests.service.live import free_ports
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.services
 
