@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from loadtests.arrivals import Source, picks
 from loadtests.gate import bentos
 from loadtests.lock import alone
 from loadtests.processes import Server, running
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[1]
 WATCHED, RECORDED, BARE = "watched", "recorded", "bare"
@@ -127,9 +127,7 @@ def _ratios(rounds: list[dict[str, float]], over: str, under: str) -> str:
 @contextlib.contextmanager
 def _watching(folder: Path, port: int, record: str) -> Iterator[psutil.Process]:
     """All of `make monitoring`, once Prometheus has scraped the service."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        prometheus = free.getsockname()[1]
+    prometheus = free_ports()
     wanted = ["up", "--home", str(folder / "monitoring"), "--target", f"127.0.0.1:{port}"]
     wanted += ["--ports", f"prometheus={prometheus}"]
     with (folder / "up.log").open("wb") as log:

@@ -18,17 +18,20 @@ FIRST, LAST = 10_000, 15_998
 _HELD: list[IO[bytes]] = []
 
 
-def free_ports() -> int:
-    """The first of two ports beside each other that nobody has, for this process alone."""
+def free_ports(count: int = 2) -> int:
+    """The first of some ports in a row (an even number of them) that nobody has, for this process alone."""
     folder = Path(tempfile.gettempdir()) / f"bentocast-test-ports-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    for port in random.SystemRandom().sample(range(FIRST, LAST, 2), (LAST - FIRST) // 2):
-        lock = (folder / str(port)).open("wb")
-        with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            first.bind(("127.0.0.1", port))
-            second.bind(("127.0.0.1", port + 1))
-            _HELD.append(lock)
+    starts = range(FIRST, LAST - count, 2)
+    for port in random.SystemRandom().sample(starts, len(starts)):
+        locks = [(folder / str(pair)).open("wb") for pair in range(port, port + count, 2)]
+        with contextlib.suppress(OSError), contextlib.ExitStack() as probes:
+            for lock in locks:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for one in range(port, port + count):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", one))
+            _HELD.extend(locks)
             return port
-        lock.close()
-    raise AssertionError("no two free ports beside each other")
+        for lock in locks:
+            lock.close()
+    raise AssertionError(f"no {count} free ports in a row")

@@ -18,6 +18,7 @@ from data import cluster
 from data.cluster import Each
 from data.errors import ConfigError, DataError
 from tests.data import tasks
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,12 +55,6 @@ def started(*words: str, cwd: Path = ROOT) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(20)
 
 
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def wait_for(at: int) -> None:
     """Until somebody listens on a port."""
     late = time.monotonic() + 30
@@ -72,7 +67,7 @@ def wait_for(at: int) -> None:
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """The address of a scheduler without workers."""
-    at = port()
+    at = free_ports()
     with started("scheduler", "--host", "127.0.0.1", "--port", str(at), "--no-dashboard"):
         wait_for(at)
         yield f"tcp://127.0.0.1:{at}"
@@ -139,7 +134,7 @@ class TestProcesses:
 class TestCluster:
     def test_an_address_that_does_not_answer_is_named_in_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
-        address = f"tcp://127.0.0.1:{port()}"
+        address = f"tcp://127.0.0.1:{free_ports()}"
         began = time.monotonic()
         with (
             pytest.raises(cluster.ClusterError) as caught,
@@ -204,7 +199,7 @@ class TestCluster:
 
 
 def test_a_scheduler_that_goes_meanwhile_is_named() -> None:
-    at = port()
+    at = free_ports()
     address = f"tcp://127.0.0.1:{at}"
     with started("scheduler", "--host", "127.0.0.1", "--port", str(at), "--no-dashboard") as process:
         wait_for(at)

@@ -12,10 +12,11 @@ import psutil
 import pytest
 
 from loadtests import processes, signals
-from loadtests.ports import PortError, free_ports
+from loadtests.ports import PORTS, PortError
 from loadtests.processes import RUN, DiedError, Mark, StartError, running
 from tests.loadtests import fakes
 from tests.loadtests.fakes import HANG, SERVE, command, gone
+from tests.ports import free_ports
 
 MARK = Mark("/no/lock/of/a/run")
 
@@ -169,14 +170,14 @@ print("lives")
 
 
 def test_a_fixed_port_can_be_had_again_at_once(tmp_path: Path) -> None:
-    port = free_ports()
+    port = free_ports(PORTS + 1)
     for _ in range(2):
         with running({"fake": command(SERVE, port)}, tmp_path, mark=MARK) as started:
             assert started["fake"].port == port
 
 
 def test_two_servers_cannot_share_ports(tmp_path: Path) -> None:
-    before, port = _children(), free_ports()
+    before, port = _children(), free_ports(PORTS + 1)
     commands = {"one": command(HANG, port), "two": command(HANG, port + 2)}
     wanted = pytest.raises(PortError, match=f"fake: port {port + 2} goes to another server of this run")
     with wanted, running(commands, tmp_path, mark=MARK, together=True):

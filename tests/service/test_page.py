@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from service import endpoints, keys
 from service.http import Front
 from service.metrics import Metrics
 from service.proto import forecast_pb2, inference_pb2
+from tests.ports import free_ports
 from tests.service.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -323,19 +323,16 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @contextlib.contextmanager
 def serving(home: Path, folder: Path, *target: str, **settings: str) -> Iterator[str]:
     """`bentoml serve` in a process of its own; gives its address once it is ready."""
-    with socket.socket() as free, socket.socket() as beside:
-        free.bind(("127.0.0.1", 0))
-        beside.bind(("127.0.0.1", 0))
-        ports = [one.getsockname()[1] for one in (free, beside)]
+    port = free_ports()
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    environment |= {"BENTOML_HOME": str(home), "BENTOCAST_GRPC_PORT": str(ports[1]), **settings}
+    environment |= {"BENTOML_HOME": str(home), "BENTOCAST_GRPC_PORT": str(port + 1), **settings}
     log = home / "serve.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [BENTOML, "serve", *target, "--host", "127.0.0.1", "--port", str(ports[0])],
+            [BENTOML, "serve", *target, "--host", "127.0.0.1", "--port", str(port)],
             cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-    address = f"http://127.0.0.1:{ports[0]}"
+    address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + READY_SECONDS
         while not is_ready(address):

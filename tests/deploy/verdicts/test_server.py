@@ -21,6 +21,7 @@ from deploy.journal import Journal
 from deploy.verdicts import journaled, server
 from deploy.verdicts.prometheus import Prometheus
 from tests.deploy.counted import EDGES, phase
+from tests.ports import free_ports
 
 NOW = 2_000_000_000.0
 TIMED = {
@@ -33,9 +34,7 @@ TIMED = {
 @contextlib.contextmanager
 def serving(judge: server.Judge) -> Iterator[httpx.Client]:
     """A client of a server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_ports()
     running = uvicorn.Server(server.settings(judge, "127.0.0.1", port))
     thread = threading.Thread(target=running.run)
     thread.start()

@@ -14,10 +14,11 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from loadtests.ports import free_ports
+from loadtests.ports import PORTS
 from loadtests.processes import RUN
 from tests.loadtests.fakes import gone
 from tests.loadtests.store import QUICK, Store
+from tests.ports import free_ports
 from tests.training import tiny
 
 SLOW = """
@@ -219,11 +220,10 @@ class TestFaults:
         assert not _marked(store)
 
     def test_port_in_use(self, store: Store) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            taken.listen()
-            port = taken.getsockname()[1]
-            done = store.run(store.params("port"), "gate", *_sides(store), "--port", str(port - 4), "--no-log")
+        first = free_ports(2 * PORTS)
+        port = first + PORTS + 1
+        with socket.create_server(("127.0.0.1", port)):
+            done = store.run(store.params("port"), "gate", *_sides(store), "--port", str(first), "--no-log")
         assert done.returncode == 2, done.stderr
         assert f"cannot have port {port} (Address already in use)" in done.stderr
         assert not _marked(store)
