@@ -56,8 +56,8 @@ def end(fleet: Fleet, rollout: Rollout, state: str, reason: str, now: float) -> 
         if state != PROMOTED:
             raise
         return close(fleet, rollout, ROLLED_BACK, err.message, now)
-    if not (keep and state == PROMOTED):
-        fleet.retire(versions.name(goes))
+    kept = keep and state == PROMOTED
+    fleet.retire(*(() if kept else (versions.name(goes),)), progress.baseline)
     fleet.journal.end(rollout.id, state, reason, now)
     tell(fleet, rollout.id)
     return state

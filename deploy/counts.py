@@ -37,6 +37,8 @@ class Phase:
         errors: of these, answered wrongly.
         over: of these, by edge in seconds, those that took longer. Empty in a phase whose latencies do not count, such
             as one before the edges were chosen (see `edges`).
+        timed: of these, those that `over` is of, where the stable version's are of its baseline alone, which is given as many
+            requests as the canary: what waits in line waits alike. None where they are all of them.
         drawn: chance decided who got a request, as the weight has it. Copies of requests are not drawn: how many have been
             answered by now says who is quicker, not how they were split.
     """
@@ -45,7 +47,18 @@ class Phase:
     requests: Split
     errors: Split
     over: Mapping[float, Split] = field(default_factory=dict)
+    timed: Split | None = None
     drawn: bool = True
+
+    @property
+    def timed_requests(self) -> Split:
+        """Requests whose latencies are compared."""
+        return self.timed or self.requests
+
+    @property
+    def timed_weight(self) -> float:
+        """Share of these that the canary was given."""
+        return self.weight if self.timed is None else 0.5
 
 
 class Pairs(NamedTuple):
@@ -132,11 +145,12 @@ def check_pairs(name: str, seen: Pairs) -> None:
 
 
 def _check_version(where: str, version: str, one: Phase) -> None:
-    asked: int = getattr(one.requests, version)
+    asked: float = getattr(one.requests, version)
     name = "canary" if version == "canary" else "stable version"
     _check_count(where, "requests", name, asked, math.inf)
     _check_count(where, "errors", name, getattr(one.errors, version), asked)
-    most: float = asked
+    most: float = getattr(one.timed_requests, version)
+    _check_count(where, "timed requests", name, most, asked)
     for edge in sorted(one.over):
         _check_count(where, f"requests over {edge:g} s", name, getattr(one.over[edge], version), most)
         most = getattr(one.over[edge], version)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from data.atomic import write_text
+from deploy import versions
 from deploy.journal import INSTANCE, ROUTER, Process
 
 #: Of an instance's metrics, and of an Envoy's.
@@ -54,5 +55,5 @@ def write(path: Path, processes: Iterable[Process]) -> None:
 def _labels(process: Process) -> dict[str, str]:
     """Besides its job."""
     if process.about["kind"] == INSTANCE:
-        return {"version": process.about["version"], "instance_name": process.name}
+        return {"version": versions.own(process.about["version"]), "instance_name": process.name}
     return {"__metrics_path__": ROUTER_PATH}

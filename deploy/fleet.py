@@ -52,6 +52,14 @@ class Traffic:
     choices: tuple[Choice, ...] = ()
 
     @property
+    def shares(self) -> dict[str, float]:
+        """Share of users' requests by version, with its baseline's."""
+        found: dict[str, float] = {}
+        for name, weight in self.weights.items():
+            found[versions.own(name)] = found.get(versions.own(name), 0.0) + weight / WHOLE
+        return found
+
+    @property
     def back(self) -> Traffic:
         """All users with the stable version."""
         return replace(self, weights={self.stable: WHOLE}, mirror=None, choices=())
@@ -276,9 +284,9 @@ class Fleet:
         self._take_away(too_many)
         keeper.wait_until_gone(self.place, self.journal, {one.name for one in too_many})
 
-    def retire(self, version: str) -> None:
-        """End all instances of a version that gets no requests any more."""
-        self._take_away(self.of(version))
+    def retire(self, *names: str) -> None:
+        """End all instances of versions that get no requests any more."""
+        self._take_away([one for name in names for one in self.of(name)])
 
     def _take_away(self, going: list[Instance]) -> None:
         """Out of the router, then end: an instance answers what is under way before it goes."""

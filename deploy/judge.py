@@ -186,12 +186,12 @@ def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgem
         return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text)
     weighed = [one for one in timed if one.drawn] or timed
     copied = bool(weighed) and not weighed[0].drawn
-    asked = _total([one.requests for one in weighed])
+    asked = _total([one.timed_requests for one in weighed])
 
     def events(
         pick: Callable[[Phase, float, int], Split], some: Sequence[Phase], edge: float, steps: int
     ) -> list[Events]:
-        return [_events(one.weight, pick(one, edge, steps + _beside(one)), judgement) for one in some]
+        return [_events(one.timed_weight, pick(one, edge, steps + _beside(one)), judgement) for one in some]
 
     harm = {
         edge: _slower([events(compared, some, edge, limits.tolerated_steps) for some in _kinds(timed)])

@@ -10,7 +10,7 @@ from typing import Any
 from data.deployment import Step
 from data.rollout import Judgement
 from data.verdict import Outcome, Verdict
-from deploy import counts, judge
+from deploy import counts, judge, versions
 from deploy.counts import Pairs, Phase, Split
 from deploy.meter import Meter, Reading
 from deploy.router.counters import Counters
@@ -67,6 +67,11 @@ class Progress:
     accuracy: Pairs | None = None
 
     @property
+    def baseline(self) -> str:
+        """Name of the stable version's instances that latencies are compared with, where a plan has such."""
+        return versions.baseline(self.stable)
+
+    @property
     def is_counting(self) -> bool:
         """Whether something is counted in the step that is under way."""
         return self.has_begun and not self.held
@@ -89,10 +94,10 @@ class Progress:
             self.copied_until = min(self.copied_until, now)
 
     def sums(self, version: str) -> Counters:
-        """What came to a version in the step that is under way."""
-        return sum(
-            (one.meter.sums.get(version, Counters()) for one in self.counted if one.step == self.step), Counters()
-        )
+        """What came to a version, and to its baseline, in the step that is under way."""
+        both = (version, versions.baseline(version))
+        here = [one.meter.sums for one in self.counted if one.step == self.step]
+        return sum((sums[name] for sums in here for name in both if name in sums), Counters())
 
     def count_from(self, reading: Reading) -> None:
         """Begin a phase."""
@@ -133,9 +138,11 @@ class Progress:
         for one in self.counted:
             weight = weight_of(steps[one.step])
             if weight is not None:
-                canary, stable = (one.meter.sums.get(name, Counters()) for name in (self.candidate, self.stable))
-                drawn = steps[one.step].mirror is None
-                found.append(replace(phase(weight, canary, stable, timed=one.timed), drawn=drawn))
+                sums, drawn = one.meter.sums, steps[one.step].mirror is None
+                canary, stable = (sums.get(name, Counters()) for name in (self.candidate, self.stable))
+                found.append(
+                    replace(phase(weight, canary, stable, sums.get(self.baseline), timed=one.timed), drawn=drawn)
+                )
         return found
 
     def written(self) -> dict[str, Any]:
@@ -185,13 +192,23 @@ def weight_of(step: Step) -> float | None:
     return step.weight
 
 
-def phase(weight: float, canary: Counters, stable: Counters, *, timed: bool) -> Phase:
-    """What both versions counted at a weight, as the judge takes it."""
-    over_canary, over_stable = canary.over(), stable.over()
+def phase(weight: float, canary: Counters, stable: Counters, baseline: Counters | None = None, *, timed: bool) -> Phase:
+    """What both versions counted at a weight, as the judge takes it.
+
+    Args:
+        weight: share of requests that the canary was given.
+        canary: what it counted.
+        stable: what the other version counted, but for its baseline.
+        baseline: what that counted, if there is one: the only one to compare latencies with.
+        timed: whether latencies count.
+    """
+    whole = stable if baseline is None else stable + baseline
+    over_canary, over_stable = canary.over(), (stable if baseline is None else baseline).over()
     edges = over_canary.keys() & over_stable.keys() if timed else set()
     return Phase(
         weight=weight,
-        requests=Split(canary.seen, stable.seen),
-        errors=Split(canary.errors, stable.errors),
+        requests=Split(canary.seen, whole.seen),
+        errors=Split(canary.errors, whole.errors),
         over={edge: Split(over_canary[edge], over_stable[edge]) for edge in sorted(edges)},
+        timed=None if baseline is None else Split(canary.seen, baseline.seen),
     )

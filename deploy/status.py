@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from data.deployment import Plan
 from data.rollout import Judgement
-from deploy import instances
+from deploy import instances, versions
 from deploy.fleet import LOCK, Fleet
 from deploy.journal import AUTOSCALER, NO_ROLLOUT, Rollout
 from deploy.router.routing import WHOLE
@@ -22,14 +22,16 @@ def text(fleet: Fleet) -> str:
     traffic = fleet.traffic()
     lines = [f"{fleet.address}  (revision {traffic.revision})"]
     known = fleet.instances()
-    for version in sorted({one.version for one in known}, key=lambda name: (name != traffic.stable, name)):
+    for version in sorted(
+        {one.version for one in known}, key=lambda name: (versions.own(name) != traffic.stable, name)
+    ):
         share = traffic.weights.get(version, 0) / WHOLE
         mirrored = (
             f", copies of {traffic.mirror.share:.0%}" if traffic.mirror and traffic.mirror.version == version else ""
         )
         chosen = "".join(f", those with {one.header}: {one.value}" for one in traffic.choices if one.version == version)
-        stable = " (stable)" if version == traffic.stable else ""
-        lines.append(f"  {version}: {share:.1%} of requests{mirrored}{chosen}{stable}")
+        role = {traffic.stable: " (stable)", versions.baseline(traffic.stable): " (stable, beside the candidate)"}
+        lines.append(f"  {version}: {share:.1%} of requests{mirrored}{chosen}{role.get(version, '')}")
         lines += [
             f"    {one.name} on {one.endpoint.http} and {one.endpoint.grpc}: {_how(one)}"
             for one in known

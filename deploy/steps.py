@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from data import durations
 from data.deployment import Plan, Step
@@ -32,7 +32,7 @@ COUNT_SECONDS = 0.5
 LOOKS_KEPT = 200
 #: After a change of weights, requests that were sent before it are given so long before anything is counted.
 SETTLE_SECONDS = 1.0
-#: A candidate that was just started is slow at first: its first requests do not count.
+#: What was just started is slow at first: the first requests do not count.
 WARM_UP_SECONDS = 3.0
 #: So often a person is told that nothing is new.
 TELL_SECONDS = 5.0
@@ -189,15 +189,22 @@ class Steps:
         many = max(1, math.ceil((step.weight or step.mirror or 0) * progress.instances))
         fleet.bring(versions.take(fleet.place, self.rollout.candidate), many)
         parts = round((step.weight or 0) * WHOLE)
+        weights, is_warm = {stable: WHOLE - parts, candidate: parts}, bool(progress.counted)
+        if self.plan.compares_like(step):
+            is_warm = is_warm and bool(fleet.of(progress.baseline))
+            fleet.bring(replace(fleet.version(stable), name=progress.baseline), many)
+            weights = {stable: WHOLE - 2 * parts, progress.baseline: parts, candidate: parts}
         fleet.move(
-            weights={stable: WHOLE - parts, candidate: parts},
+            weights=weights,
             mirror=Mirror(candidate, step.mirror) if step.mirror else None,
             choices=(Choice(step.header.name, step.header.value, candidate),) if step.header else (),
         )
+        if progress.baseline not in weights and fleet.of(progress.baseline):
+            fleet.retire(progress.baseline)
         if self.plan.replace and step.weight:
             fleet.scale(fleet.version(stable), max(1, progress.instances - many))
         if not progress.is_counting:
-            self.clock.sleep(SETTLE_SECONDS if progress.counted else WARM_UP_SECONDS)
+            self.clock.sleep(SETTLE_SECONDS if is_warm else WARM_UP_SECONDS)
             progress.count_from(self._reading())
 
     @contextmanager
@@ -220,7 +227,8 @@ class Steps:
     def _reading(self) -> dict[int, dict[str, Counters]]:
         router, progress = self.fleet.router, self.progress
         if self._step.mirror is None:
-            return router.counted([progress.stable, progress.candidate])
+            beside = [progress.baseline] if self.plan.compares_like(self._step) else []
+            return router.counted([progress.stable, *beside, progress.candidate])
         answered = router.counted([progress.stable])
         copied = router.counted([progress.candidate], mirrored=True)
         return {port: {**answered[port], **copied[port]} for port in answered}

@@ -15,6 +15,9 @@ from data.errors import RegistryError
 from deploy.place import Place
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+#: Ends the name by which the router knows the instances of a version that are compared with a candidate's. No version's
+#: own name holds it.
+_BASELINE = "_baseline"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,16 @@ def find(place: Place, tag: str) -> Version | None:
         return None
     found = _version(place, tag)
     return found if found.is_kept else None
+
+
+def baseline(name: str) -> str:
+    """By which the router knows the baseline of a version."""
+    return name + _BASELINE
+
+
+def own(name: str) -> str:
+    """Name of the version, of a name that may be its baseline's."""
+    return name.removesuffix(_BASELINE)
 
 
 def name(tag: str) -> str:

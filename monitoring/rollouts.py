@@ -18,7 +18,6 @@ from deploy.journal import Journal, Rollout
 from deploy.place import Place
 from deploy.router.messages import Files
 from deploy.router.router import has_retreated
-from deploy.router.routing import WHOLE
 
 LOOK_SECONDS = 10.0
 
@@ -73,8 +72,8 @@ class Rollouts(Collector):
         weights = GaugeMetricFamily(
             "rollout_weight_ratio", "Share of users' requests that a version should answer", labels=("service_version",)
         )
-        for version, weight in traffic.weights.items() if traffic else ():
-            weights.add_metric((version,), weight / WHOLE)
+        for version, share in traffic.shares.items() if traffic else ():
+            weights.add_metric((version,), share)
         yield from (under_way, began, weights)
 
     def _repeat(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -28,11 +28,15 @@ PER_PAIR = 10
 
 
 class Step(NamedTuple):
-    """So many requests at a weight, or copies: then each request comes twice, and half of them are the canary's."""
+    """So many requests at a weight, or copies: then each request comes twice, and half of them are the canary's.
+
+    With a baseline, latencies are compared with as many of the stable version's requests as the canary is given.
+    """
 
     weight: float
     requests: int
     copies: bool = False
+    baseline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Drawn:
         weight: share of requests meant for the canary.
         copies: whether the canary's are copies.
         canary: whether the request went to it.
+        baseline: whether it went to the baseline; None where there is none.
         error: whether it failed.
         over: how many edges of the grid it took longer than.
     """
@@ -77,12 +82,25 @@ class Drawn:
     weight: float
     copies: bool
     canary: Bools
+    baseline: Bools | None
     error: Bools
     over: Counts
 
+    @property
+    def beside(self) -> Bools:
+        """Requests whose latencies the canary's are compared with."""
+        return ~self.canary if self.baseline is None else self.baseline
+
+    @property
+    def timed_weight(self) -> float:
+        """Share of the requests whose latencies are compared that are meant for the canary."""
+        return self.weight if self.baseline is None else 0.5
+
     def first(self, requests: int) -> Drawn:
         """What happened to so many requests, the first ones."""
-        return replace(self, canary=self.canary[:requests], error=self.error[:requests], over=self.over[:requests])
+        baseline = None if self.baseline is None else self.baseline[:requests]
+        parts = (self.canary[:requests], baseline, self.error[:requests], self.over[:requests])
+        return Drawn(self.weight, self.copies, *parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +127,16 @@ def draw(truth: Truth, steps: Sequence[Step], random: np.random.Generator) -> Ro
 
 
 def _draw_step(truth: Truth, step: Step, random: np.random.Generator) -> Drawn:
-    canary = random.random(step.requests) < step.weight
+    which = random.random(step.requests)
+    canary = which < step.weight
+    baseline = ~canary & (which < 2 * step.weight) if step.baseline else None
     error = np.zeros(step.requests, dtype=np.bool_)
     for own, share in ((canary, truth.errors), (~canary, truth.stable_errors)):
         error[own] = _bursts(random.random(int(own.sum())) < share / truth.burst, truth.burst)
     slow = canary if truth.slowed == 1 else canary & (random.random(step.requests) < truth.slowed)
     slower = np.where(slow, math.log(truth.slower), 0.0)
     over = _levels(truth.spread * random.standard_normal(step.requests) + slower)
-    return Drawn(step.weight, step.copies, canary, error, over)
+    return Drawn(step.weight, step.copies, canary, baseline, error, over)
 
 
 def _bursts(starts: Bools, length: int) -> Bools:

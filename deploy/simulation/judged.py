@@ -56,6 +56,8 @@ class Result:
 
 #: Weights of a usual rollout.
 STEPS = (Step(0.1, 3_000), Step(0.25, 3_000), Step(0.5, 3_000))
+#: The same, where latencies are compared with a baseline's.
+BESIDE = tuple(step._replace(baseline=True) for step in STEPS)
 #: A canary that stays at its first weight until something is found.
 LONG = (Step(0.1, 15_000),)
 #: What the table of docs/decisions/0011-evidence.md shows.
@@ -63,6 +65,7 @@ SCENARIOS: tuple[tuple[Truth, tuple[Step, ...]], ...] = (
     (Truth("the same version"), STEPS),
     (Truth("the same version"), (Step(0.5, 20_000),)),
     (Truth("the same version, few errors", errors=0.0005, stable_errors=0.0005), STEPS),
+    (Truth("the same version, with a baseline"), BESIDE),
     (Truth("at every tolerated limit", slower=1.1, differ=0.01, worse=0.55), STEPS),
     (Truth("the same version, errors in bursts of 5", burst=5), STEPS),
     (Truth("2 % errors against 0.5 %", errors=0.02), LONG),
@@ -227,7 +230,7 @@ def _more_errors(tolerated: float, cluster: int, step: Drawn) -> Floats:
 
 def _slower(edge: int, tolerated: int, cluster: int, step: Drawn) -> Floats:
     hits = step.canary & (step.over > edge + tolerated + (BESIDE_STEPS if step.copies else 0))
-    return _along(hits, ~step.canary & (step.over > edge), step.weight, cluster)
+    return _along(hits, step.beside & (step.over > edge), step.timed_weight, cluster)
 
 
 def _pairs(hit: Bools, tolerated: float, asked: int) -> Floats:
@@ -249,12 +252,14 @@ def _cumulated(happened: Bools) -> Counts:
 
 def _counted(step: Drawn) -> Phase:
     canary, error, over = step.canary, step.error, step.over
-    levels = [_over(over[own]) for own in (canary, ~canary)]
+    levels = [_over(over[own]) for own in (canary, step.beside)]
+    timed = None if step.baseline is None else Split(int(canary.sum()), int(step.baseline.sum()))
     return Phase(
         weight=step.weight,
         requests=Split(int(canary.sum()), int((~canary).sum())),
         errors=Split(int((error & canary).sum()), int((error & ~canary).sum())),
         over={edge: Split(*both) for edge, *both in zip(GRID, *levels, strict=True)},
+        timed=timed,
         drawn=not step.copies,
     )
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.deployment import CANARY, Step
+from data.deployment import CANARY, Plan
 from data.rollout import Judgement
 from deploy import judge
 from deploy.progress import weight_of
@@ -74,7 +74,7 @@ def roll_out(
     truth: Truth,
     random: np.random.Generator,
     judgement: Judgement | None = None,
-    steps: Sequence[Step] = CANARY.steps,
+    plan: Plan = CANARY,
     *,
     waits: bool = True,
 ) -> Ended:
@@ -84,13 +84,13 @@ def roll_out(
         truth: what the canary is like.
         random: where all that is random comes from.
         judgement: limits and error rates; the default ones unless given.
-        steps: each with a weight, or with copies.
+        plan: with steps that have a weight, or copies.
         waits: whether a step goes on while there is doubt.
     """
-    judgement = judgement or Judgement()
-    whole = drawn.draw(
-        truth, [drawn.Step(weight_of(step) or 0.0, MOST, step.mirror is not None) for step in steps], random
-    )
+    judgement, steps = judgement or Judgement(), plan.steps
+    kinds = [(step.mirror is not None, plan.compares_like(step)) for step in steps]
+    to_draw = [drawn.Step(weight_of(step) or 0.0, MOST, *kind) for step, kind in zip(steps, kinds, strict=True)]
+    whole = drawn.draw(truth, to_draw, random)
     taken, before = replace(whole, steps=()), 0
     for number, (step, happened) in enumerate(zip(steps, whole.steps, strict=True)):
         is_last, known = number == len(steps) - 1, 0

@@ -17,6 +17,13 @@ from tests.deploy.counted import EDGES, GRID, over, phase
 ONE = phase(1_000, 0.1)
 
 
+def beside(one: Phase, slower: float = 1.0) -> Phase:
+    """The same, where a baseline has as many requests as the canary, which takes so many times as long as that."""
+    many = one.requests.canary
+    own, other = over(many, slower), over(many)
+    return replace(one, over={edge: Split(own[edge], other[edge]) for edge in GRID}, timed=Split(many, many))
+
+
 def test_edges_are_those_nearest_to_the_stable_versions_quantiles() -> None:
     shares = [over(100_000)[edge] / 100_000 for edge in edges(over(100_000), 100_000)]
     assert shares == pytest.approx([0.5, 0.25, 0.1, 0.05, 0.01], rel=0.2)
@@ -57,6 +64,7 @@ def test_edges_do_not_mind_the_order_of_the_grid(order: list[int]) -> None:
 def test_possible_counts_are_fine() -> None:
     check([], EDGES)
     check([ONE, replace(ONE, over={}), phase(0, 0.5)], EDGES)
+    check([beside(ONE)], EDGES)
     check_pairs("answers", Pairs(0, 0))
 
 
@@ -76,6 +84,14 @@ def changed(what: str, canary: Any = None, stable: Any = None) -> Phase:
         (changed("requests", math.nan), "phase 2: got nan requests of the canary, wanted a whole number, 0 or more"),
         (changed("requests", math.inf), "phase 2: got inf requests of the canary, wanted a whole number, 0 or more"),
         (changed("requests", 100.5), "phase 2: got 100.5 requests of the canary, wanted a whole number, 0 or more"),
+        (
+            replace(ONE, timed=Split(100, 901)),
+            "phase 2: got 901 timed requests of the stable version, wanted a whole number, 0 to 900",
+        ),
+        (
+            replace(ONE, timed=Split(100, 100)),
+            "phase 2: got 900 requests over 0.000573086 s of the stable version, wanted a whole number, 0 to 100",
+        ),
         (changed("errors", -1), "phase 2: got -1 errors of the canary, wanted a whole number, 0 to 100"),
         (changed("errors", 101), "phase 2: got 101 errors of the canary, wanted a whole number, 0 to 100"),
         (changed("errors", math.nan), "phase 2: got nan errors of the canary, wanted a whole number, 0 to 100"),

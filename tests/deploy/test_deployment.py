@@ -21,6 +21,10 @@ from tests.loadtests.store import ROOT
     ("plan", "fault"),
     [
         ({"steps": []}, "wanted one step or more"),
+        (
+            {"steps": [{"weight": 0.5}], "baseline": True, "replace": True},
+            "got baseline with replace, wanted one of them",
+        ),
         ({"steps": [{"weight": 0.5}, {"weight": 0.1}]}, "got weights 0.5, 0.1, wanted each above the one before"),
         ({"steps": [{"weight": 0.1}, {"mirror": 1.0}]}, "got a step without a weight after one with"),
         ({"steps": [{"weight": 1.0}]}, "less than 1"),

@@ -30,11 +30,12 @@ OF_ENVOY = {"targets": ["127.0.0.1:9901"], "labels": {"job": "router", "__metric
     [
         ([], []),
         ([INSTANCE, ENVOY], [OF_INSTANCE, OF_ENVOY]),
+        ([process("b-1", {**INSTANCE.about, "version": "b_baseline"})], [OF_INSTANCE]),
         ([process("b-1", INSTANCE.about, fault="ended 5 times")], [OF_INSTANCE]),
         ([process("b-1", INSTANCE.about, wanted=False), ENVOY], [OF_ENVOY]),
         ([process("other", {"kind": "something else"})], []),
     ],
-    ids=["none", "both", "given up", "goes", "without metrics"],
+    ids=["none", "both", "baseline", "given up", "goes", "without metrics"],
 )
 def test_what_is_asked(processes: list[Process], wanted: list[dict[str, Any]], tmp_path: Path) -> None:
     path = tmp_path / "targets.json"

@@ -65,13 +65,15 @@ class Small(Fleet):
         if len(there) < many and version.name in self.broken:
             raise InstanceError(f"{version.name} does not start")
         for number in range(len(there), many):
-            add(self.journal, version.name, number)
+            add(self.journal, version.name, number, version.tag)
         return self.of(version.name)
 
 
-def add(journal: Journal, version: str, number: int) -> None:
+def add(journal: Journal, version: str, number: int, tag: str | None = None) -> None:
     ports = [21_000 + 2 * number + 100 * (version == "new"), 21_001 + 2 * number + 100 * (version == "new")]
-    journal.want(f"{version}-{number}", {"kind": INSTANCE, "version": version, "tag": f"b:{version}", "ports": ports})
+    journal.want(
+        f"{version}-{number}", {"kind": INSTANCE, "version": version, "tag": tag or f"b:{version}", "ports": ports}
+    )
 
 
 @pytest.fixture
@@ -211,6 +213,42 @@ def test_copies_of_all_requests_get_as_many_instances_as_the_requests(
     monkeypatch.setattr(Steps, "_look", looked)
     driver.begin("canary", NEW, plan)
     assert many == [2]
+
+
+def test_a_baseline_has_as_much_to_do_as_the_candidate(driver: Driver) -> None:
+    """To a half; above, the version before has less to do anyway, and the baseline is gone."""
+    steps = tuple(Step(weight=weight, requests=200, at_most="1s") for weight in (0.1, 0.5, 0.75))
+    asked = dict.fromkeys(("old", "old_baseline", "new"), 0)
+    seen: list[tuple[dict[str, int], dict[str, int], str]] = []
+
+    def counted(versions: list[str], *, mirrored: bool = False) -> dict[int, dict[str, Counters]]:
+        assert not mirrored
+        fleet, traffic = driver.fleet, driver.fleet.traffic()
+        for name in asked:
+            asked[name] += traffic.weights.get(name, 0) // 2
+        many = {name: len(fleet.of(name)) for name in asked}
+        seen.append((traffic.weights, many, status.text(fleet)))
+        return {1: {name: Counters(asked[name]) for name in versions}}
+
+    driver.fleet.router.counted = counted  # type: ignore[method-assign]
+    seconds = iter(range(1_000))
+    driver.clock.monotonic = lambda: 0.5 * next(seconds)
+    plan = Plan(steps=steps, baseline=True, undecided="rollback", end="stop")
+    assert driver.begin("canary", NEW, plan) == "rolled back", "no latencies, so the last step is undecided"
+    moved = list({tuple(weights.items()): many for weights, many, _ in seen}.items())
+    assert moved == [
+        ((("old", 10_000),), {"old": 2, "old_baseline": 0, "new": 0}),
+        ((("old", 8_000), ("old_baseline", 1_000), ("new", 1_000)), {"old": 2, "old_baseline": 1, "new": 1}),
+        ((("old", 0), ("old_baseline", 5_000), ("new", 5_000)), {"old": 2, "old_baseline": 1, "new": 1}),
+        ((("old", 2_500), ("new", 7_500)), {"old": 2, "old_baseline": 0, "new": 2}),
+    ]
+    at_a_tenth = next(text for weights, _, text in seen if weights.get("new") == 1_000)
+    assert "  old: 80.0% of requests (stable)\n" in at_a_tenth
+    assert "  old_baseline: 10.0% of requests (stable, beside the candidate)\n" in at_a_tenth
+    assert {one.version for one in driver.fleet.instances()} == {"old"}
+    looks = [event.about for event in driver.fleet.journal.events(1) if event.kind == "look"]
+    (split,) = (check for check in looks[-1]["verdict"]["checks"] if check["name"] == "split")
+    assert split["outcome"] == "pass", "the baseline's requests are the stable version's"
 
 
 def test_a_step_waits_while_there_is_doubt(driver: Driver, said: list[str]) -> None:

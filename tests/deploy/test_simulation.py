@@ -101,7 +101,14 @@ def test_errors_come_in_bursts() -> None:
 
 def test_a_rollout_without_any_event() -> None:
     nothing = np.zeros(50, dtype=np.bool_)
-    calm = Drawn(0.5, copies=False, canary=np.arange(50) % 2 == 0, error=nothing, over=np.zeros(50, dtype=np.int64))
+    calm = Drawn(
+        0.5,
+        copies=False,
+        canary=np.arange(50) % 2 == 0,
+        baseline=None,
+        error=nothing,
+        over=np.zeros(50, dtype=np.int64),
+    )
     rollout = Rollout((calm,), GRID[:1], nothing[:5], nothing[:5])
     assert first_harm(rollout, USUAL) == math.inf
     assert first_pass(rollout, USUAL, 50) == math.inf

@@ -18,7 +18,7 @@ from deploy import evidence
 from deploy.counts import Phase, Split
 from deploy.evidence import Events
 from deploy.judge import compared, judge, ruled_out
-from tests.deploy.counted import EDGES, check_of, outcome, phase, verdict
+from tests.deploy.counted import EDGES, check_of, outcome, over, phase, verdict
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,29 @@ def test_slowness_is_the_mean_over_edges_of_products_over_phases() -> None:
 
 #: Edges of the service's own histogram.
 COARSE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+
+
+def waiting(canary: float) -> Phase:
+    """A tenth of the requests each to canary and baseline; the other instances, with more to do, take twice as long."""
+    whole, one = phase(10_000, 0.1, slower=canary), phase(2_000, 0.5)
+    slow = over(8_000, 2.0)
+    beside = {edge: split.stable for edge, split in one.over.items()}
+    everyone = {edge: Split(split.canary, slow[edge] + beside[edge]) for edge, split in whole.over.items()}
+    alike = {edge: Split(split.canary, beside[edge]) for edge, split in whole.over.items()}
+    assert outcome("slowness", replace(whole, over=everyone)) is not Outcome.FAIL, "what waits less looks quick"
+    return replace(whole, over=alike, timed=Split(1_000, 1_000))
+
+
+@pytest.mark.parametrize(
+    ("slower", "found"), [(1.0, Outcome.INCONCLUSIVE), (1.1, Outcome.INCONCLUSIVE), (1.7, Outcome.FAIL)]
+)
+def test_latencies_are_compared_with_a_baseline_s(slower: float, found: Outcome) -> None:
+    one = waiting(slower)
+    check = check_of("slowness", verdict(one))
+    assert check.outcome is found
+    assert (check.numbers["canary_requests"], check.numbers["stable_requests"]) == (1_000, 1_000)
+    errors = check_of("errors", verdict(one)).numbers
+    assert (errors["canary_requests"], errors["stable_requests"]) == (1_000, 9_000), "errors are compared with all"
 
 
 def coarse(requests: int, slower: float = 1.0, median: float = 0.012) -> Phase:
