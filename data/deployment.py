@@ -129,9 +129,10 @@ class Plan(Section):
     replace: bool = False
     #: The version before stays up without requests after a promotion, until the next rollout: a way back in a second.
     keep: bool = False
-    #: At weights of at most a half, latencies are compared with as many instances of the version before that get as much
-    #: traffic as the candidate's: with another share of it, an instance is quicker or slower whatever its version.
-    baseline: bool = False
+    #: At weights of at most a half, latencies are compared with as many new instances of the version before that get as
+    #: much traffic as the candidate's: with another share of it, an instance is quicker or slower whatever its version.
+    #: Not where instances are replaced, and so have their share anyway.
+    baseline: bool = True
     #: What is to differ from deploy.judgement in rollouts that go by this plan.
     judgement: Judgement | None = None
 
@@ -144,15 +145,9 @@ class Plan(Section):
             )
         return self
 
-    @model_validator(mode="after")
-    def _has_room_beside(self) -> Self:
-        if self.baseline and self.replace:
-            raise ValueError("got baseline with replace, wanted one of them: as many instances come as go, or more do")
-        return self
-
-    def compares_like(self, step: Step) -> bool:
+    def has_baseline(self, step: Step) -> bool:
         """Whether a baseline gets as much traffic as the candidate in a step."""
-        return self.baseline and step.weight is not None and step.weight <= 0.5
+        return self.baseline and not self.replace and step.weight is not None and step.weight <= 0.5
 
 
 CANARY = Plan(
@@ -161,8 +156,7 @@ CANARY = Plan(
         Step(weight=0.1, requests=200),
         Step(weight=0.25, requests=500),
         Step(weight=0.5, requests=1_000),
-    ),
-    baseline=True,
+    )
 )
 #: All of it at once, after it was tried on copies, with the old version kept warm.
 BLUE_GREEN = Plan(steps=(Step(mirror=1.0, requests=500),), keep=True)

@@ -190,7 +190,7 @@ class Steps:
         fleet.bring(versions.take(fleet.place, self.rollout.candidate), many)
         parts = round((step.weight or 0) * WHOLE)
         weights, is_warm = {stable: WHOLE - parts, candidate: parts}, bool(progress.counted)
-        if self.plan.compares_like(step):
+        if self.plan.has_baseline(step):
             is_warm = is_warm and bool(fleet.of(progress.baseline))
             fleet.bring(replace(fleet.version(stable), name=progress.baseline), many)
             weights = {stable: WHOLE - 2 * parts, progress.baseline: parts, candidate: parts}
@@ -227,7 +227,7 @@ class Steps:
     def _reading(self) -> dict[int, dict[str, Counters]]:
         router, progress = self.fleet.router, self.progress
         if self._step.mirror is None:
-            beside = [progress.baseline] if self.plan.compares_like(self._step) else []
+            beside = [progress.baseline] if self.plan.has_baseline(self._step) else []
             return router.counted([progress.stable, *beside, progress.candidate])
         answered = router.counted([progress.stable])
         copied = router.counted([progress.candidate], mirrored=True)

@@ -88,7 +88,7 @@ def roll_out(
         waits: whether a step goes on while there is doubt.
     """
     judgement, steps = judgement or Judgement(), plan.steps
-    kinds = [(step.mirror is not None, plan.compares_like(step)) for step in steps]
+    kinds = [(step.mirror is not None, plan.has_baseline(step)) for step in steps]
     to_draw = [drawn.Step(weight_of(step) or 0.0, MOST, *kind) for step, kind in zip(steps, kinds, strict=True)]
     whole = drawn.draw(truth, to_draw, random)
     taken, before = replace(whole, steps=()), 0

@@ -21,10 +21,6 @@ from tests.loadtests.store import ROOT
     ("plan", "fault"),
     [
         ({"steps": []}, "wanted one step or more"),
-        (
-            {"steps": [{"weight": 0.5}], "baseline": True, "replace": True},
-            "got baseline with replace, wanted one of them",
-        ),
         ({"steps": [{"weight": 0.5}, {"weight": 0.1}]}, "got weights 0.5, 0.1, wanted each above the one before"),
         ({"steps": [{"weight": 0.1}, {"mirror": 1.0}]}, "got a step without a weight after one with"),
         ({"steps": [{"weight": 1.0}]}, "less than 1"),
@@ -59,6 +55,17 @@ def test_an_alpha_out_of_range(alpha: float) -> None:
 def test_ports_that_are_the_same() -> None:
     with pytest.raises(ValueError, match=r"got \(8080, 8080\), wanted each once"):
         Deploy.model_validate({"router": {"port": 8080, "admin_ports": [8080]}})
+
+
+@pytest.mark.parametrize(
+    ("plan", "weights"),
+    [({}, [0.1, 0.5]), ({"replace": True}, []), ({"baseline": False}, [])],
+    ids=["by default", "instances are replaced", "none wanted"],
+)
+def test_which_steps_have_a_baseline(plan: dict[str, Any], weights: list[float]) -> None:
+    steps = ({"mirror": 1.0}, {"header": {"name": "x", "value": "y"}}, *({"weight": one} for one in (0.1, 0.5, 0.75)))
+    whole = Plan.model_validate({"steps": steps, **plan})
+    assert [step.weight for step in whole.steps if whole.has_baseline(step)] == weights
 
 
 def test_a_plan_survives_the_journal() -> None:
