@@ -110,7 +110,7 @@ class PairLimits(Section):
 
 
 class Judgement(Section):
-    """When a canary fails, and when it passes (see `deploy.judge`)."""
+    """When a canary fails, and when it passes (see `deploy.judging.judge`)."""
 
     #: Chance that a canary within all that is tolerated ever fails, however often it is looked at.
     alpha: float = Field(default=0.01, gt=0, le=0.2)

@@ -20,7 +20,7 @@ from data.params import PARAMS, Params
 
 if TYPE_CHECKING:
     from deploy.fleet import Fleet
-    from deploy.rollout import Driver
+    from deploy.rollouts.driver import Driver
 
 #: Where Prometheus is.
 PROMETHEUS = "DEPLOY_PROMETHEUS"
@@ -108,7 +108,7 @@ def restore(config: Params, _: argparse.Namespace) -> int:
 
 
 def _serve(config: Params, bento: str) -> None:
-    from deploy import autoscale
+    from deploy.running import autoscale
 
     fleet = _fleet(config)
     first = not fleet.journal.state()
@@ -173,7 +173,7 @@ def _asking(wish: str) -> Callable[[Params, argparse.Namespace], int]:
 
 def scale(config: Params, asked: argparse.Namespace) -> int:
     """Have so many instances of the version that serves, or (auto) as many as their work asks for."""
-    from deploy import autoscale
+    from deploy.running import autoscale
 
     driver = _driver(config)
     if asked.many == AUTO:
@@ -186,8 +186,8 @@ def scale(config: Params, asked: argparse.Namespace) -> int:
 
 def status(config: Params, asked: argparse.Namespace) -> int:
     """What is up, where requests go, and which rollout is under way; `--follow` watches it to its end."""
-    from deploy import live
     from deploy import status as shown
+    from deploy.rollouts import live
 
     fleet = _fleet(config)
     under_way = fleet.journal.under_way() if asked.follow else None
@@ -208,7 +208,7 @@ def history(config: Params, _: argparse.Namespace) -> int:
 
 def report(config: Params, asked: argparse.Namespace) -> int:
     """Write the report of a rollout (default: the newest) and print where it is."""
-    from deploy import report as page
+    from deploy.rollouts import report as page
 
     fleet = _fleet(config)
     found = fleet.journal.rollout(asked.number) if asked.number else next(iter(fleet.journal.rollouts()), None)
@@ -275,7 +275,7 @@ def _fleet(config: Params) -> Fleet:
 
 
 def _driver(config: Params) -> Driver:
-    from deploy.rollout import Driver
+    from deploy.rollouts.driver import Driver
 
     return Driver(_fleet(config))
 

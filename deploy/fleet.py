@@ -15,14 +15,15 @@ from typing import Any
 from data import command
 from data.atomic import replacing
 from data.deployment import Deploy
-from deploy import instances, keeper, settings, versions
+from deploy import settings, versions
 from deploy.faults import RolloutError, RouterError
-from deploy.instances import Instance
 from deploy.journal import ROUTER, Journal
 from deploy.place import LOOK_SECONDS, SCALING, Place
 from deploy.router.messages import Limits
 from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
+from deploy.running import instances, keeper
+from deploy.running.instances import Instance
 from deploy.versions import Version
 
 #: Held by whoever changes the fleet: a command that drives a rollout, or the autoscaler.

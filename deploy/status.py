@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from data.deployment import Plan
 from data.rollout import Judgement
-from deploy import instances, versions
+from deploy import versions
 from deploy.fleet import LOCK, Fleet
 from deploy.journal import AUTOSCALER, NO_ROLLOUT, Rollout
+from deploy.rollouts.states import RUNNING
 from deploy.router.routing import WHOLE
-from deploy.states import RUNNING
+from deploy.running import instances
 
 
 def text(fleet: Fleet) -> str:

@@ -52,7 +52,7 @@ class Steps(Protocol):
         """What the webhook says of it, or None if it has not decided."""
 
     def rollout(self, tag: str, since: float) -> tuple[str, str]:
-        """Bring a Bento to users, or go on with that: how it ended (as in `deploy.states`), and why."""
+        """Bring a Bento to users, or go on with that: how it ended (as in `deploy.rollouts.states`), and why."""
 
     def crown(self, version: str, tag: str, reason: str) -> None:
         """Make a version the champion, if its Bento still serves."""

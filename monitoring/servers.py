@@ -33,7 +33,7 @@ class Addresses:
     """Who is asked and told, `host:port` each.
 
     Attributes:
-        targets: file in which the deployment says whom to ask (see `deploy.discovery`).
+        targets: file in which the deployment says whom to ask (see `deploy.running.discovery`).
         services: that are asked besides, such as one of `make run`.
         exporter: `python -m monitoring serve`.
         prometheus: itself.

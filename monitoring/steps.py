@@ -21,10 +21,11 @@ from data import ending, store
 from data.durations import seconds
 from data.params import Params
 from data.verdict import Verdict
-from deploy import journals, notify, versions
+from deploy import journals, versions
 from deploy.journal import Journal, Rollout
 from deploy.place import Place
-from deploy.states import INTERRUPTED, PAUSED, RUNNING
+from deploy.rollouts import notify
+from deploy.rollouts.states import INTERRUPTED, PAUSED, RUNNING
 from monitoring.faults import StopError
 from monitoring.ledger import Retraining
 from training import tracking

@@ -20,8 +20,8 @@ import requests
 from data import command, ending
 from data.errors import BentocastError, ConfigError
 from data.params import Params
-from deploy import processes
 from deploy.place import Place
+from deploy.running import processes
 from monitoring import servers
 
 #: Programs by what they are: Debian's name, and that of their own releases.

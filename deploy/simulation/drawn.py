@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.rollout import STEP
-from deploy import counts
+from deploy.judging import counts
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -16,9 +16,9 @@ import numpy as np
 
 from data.rollout import BESIDE_STEPS, Judgement
 from data.verdict import Verdict
-from deploy import evidence
-from deploy.counts import Pairs, Phase, Split
-from deploy.judge import judge, limit
+from deploy.judging import evidence
+from deploy.judging.counts import Pairs, Phase, Split
+from deploy.judging.judge import judge, limit
 from deploy.simulation.drawn import GRID, PER_PAIR, Bools, Counts, Drawn, Floats, Rollout, Step, Truth, draw
 
 #: Does something with each of some things, in order, as `map` does.

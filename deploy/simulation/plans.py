@@ -1,6 +1,6 @@
 """Simulated rollouts that go by a plan: at which weight harm is found, and how long a good canary takes.
 
-The steps end as they do in `deploy.steps`, but for what takes time or pairs: a step is undecided after so many requests,
+The steps end as they do in `deploy.rollouts.steps`, but for what takes time or pairs: a step is undecided after so many requests,
 and answers and errors against actual values are not compared.
 """
 
@@ -15,12 +15,12 @@ import numpy as np
 
 from data.deployment import CANARY, Plan
 from data.rollout import Judgement
-from deploy import judge
-from deploy.progress import weight_of
+from deploy.judging import judge
+from deploy.rollouts.progress import weight_of
+from deploy.rollouts.states import PAUSED, PROMOTED, ROLLED_BACK
 from deploy.simulation import drawn
 from deploy.simulation.drawn import Drawn, Truth
 from deploy.simulation.judged import Each, first_harm, phases_after
-from deploy.states import PAUSED, PROMOTED, ROLLED_BACK
 
 #: Requests, to both versions, after which a step is undecided.
 MOST = 40_000

@@ -13,8 +13,8 @@ from data import validation
 from data.errors import RequestError
 from data.rollout import Judgement
 from data.section import Section, Share
-from deploy import counts
-from deploy.counts import Pairs, Split
+from deploy.judging import counts
+from deploy.judging.counts import Pairs, Split
 
 #: Phases of one rollout, and edges of one histogram.
 MOST_PHASES = 20

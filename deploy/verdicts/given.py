@@ -8,10 +8,10 @@ from typing import Any
 from data.errors import RequestError
 from data.rollout import Judgement
 from data.verdict import Check, Outcome, Verdict
-from deploy import counts, judge
-from deploy.counts import Phase
 from deploy.journal import Rollout
-from deploy.progress import FEWEST_TIMES, phase
+from deploy.judging import counts, judge
+from deploy.judging.counts import Phase
+from deploy.rollouts.progress import FEWEST_TIMES, phase
 from deploy.verdicts import prometheus
 from deploy.verdicts.asked import LONGEST_SECONDS, Asked
 from deploy.verdicts.prometheus import Prometheus, PrometheusError

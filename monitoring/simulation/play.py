@@ -17,8 +17,9 @@ from data.declaration import Declaration
 from data.example import QUANTILES
 from data.features import Design
 from data.verdict import Outcome, Verdict
-from deploy import instances, journals
+from deploy import journals
 from deploy.place import Place
+from deploy.running import instances
 from loadtests import spoiled
 from monitoring import suite
 from monitoring.context import Context

@@ -7,8 +7,8 @@ from statistics import NormalDist
 
 from data.rollout import STEP, Judgement
 from data.verdict import Check, Outcome, Verdict
-from deploy.counts import Pairs, Phase, Split, edges
-from deploy.judge import judge
+from deploy.judging.counts import Pairs, Phase, Split, edges
+from deploy.judging.judge import judge
 
 MEDIAN_SECONDS = 0.01
 GRID = tuple(MEDIAN_SECONDS * STEP**step for step in range(-30, 41))

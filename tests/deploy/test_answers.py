@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import insert
 
-from deploy.accuracy import Accuracy
-from deploy.answers import Answers, Forecast, banded, differ
-from deploy.counts import Pairs
 from deploy.faults import RolloutError
+from deploy.judging.accuracy import Accuracy
+from deploy.judging.answers import Answers, Forecast, banded, differ
+from deploy.judging.counts import Pairs
 from service.record.address import Address
 from service.record.engine import open_engine
 from service.record.join import StoredForecast
@@ -238,7 +238,7 @@ def test_what_users_are_answered_after_the_copies_is_no_pair(record: str, answer
 
 
 def test_what_waits_is_bounded(record: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.answers.MOST_WAITING", 3)
+    monkeypatch.setattr("deploy.judging.answers.MOST_WAITING", 3)
     answers = Answers(record, "b:one", "b:two", since=0.0, pause=0)
     for number in range(5):
         put(record, f"r{number}", "b:one")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.counts import Pairs, Phase, Split, at_least, at_most, check, check_pairs, edges
+from deploy.judging.counts import Pairs, Phase, Split, at_least, at_most, check, check_pairs, edges
 from tests.deploy.counted import EDGES, GRID, over, phase
 
 ONE = phase(1_000, 0.1)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from deploy import discovery
 from deploy.journal import Process
+from deploy.running import discovery
 
 
 def process(name: str, about: dict[str, Any], *, wanted: bool = True, fault: str = "") -> Process:

@@ -9,18 +9,20 @@ from typing import Any
 import pytest
 
 from data.deployment import Autoscale, Deploy, Plan, Step
-from deploy import closing, keeper, status
-from deploy.autoscale import Autoscaler
+from deploy import status
 from deploy.faults import BusyError, InstanceError, RolloutError
 from deploy.fleet import LOCK, Fleet, Traffic
-from deploy.instances import Instance
 from deploy.journal import INSTANCE, NO_ROLLOUT, Journal
 from deploy.place import Place
-from deploy.progress import Progress
-from deploy.rollout import Driver
+from deploy.rollouts import closing
+from deploy.rollouts.driver import Driver
+from deploy.rollouts.progress import Progress
+from deploy.rollouts.steps import Clock, Steps
 from deploy.router.counters import Counters
 from deploy.router.routing import WHOLE, Routing
-from deploy.steps import Clock, Steps
+from deploy.running import keeper
+from deploy.running.autoscale import Autoscaler
+from deploy.running.instances import Instance
 from deploy.versions import Version
 from tests.deploy.upstreams import upstream
 from tests.training.tiny import BENTOML

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
-from deploy.evidence import (
+from deploy.judging.evidence import (
     AROUND,
     PRIOR,
     Events,

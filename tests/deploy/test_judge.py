@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from data.rollout import ErrorLimits, Judgement
 from data.verdict import Outcome, Verdict
-from deploy.counts import Pairs, Phase, Split
-from deploy.judge import doubts, is_enough, judge, limit
+from deploy.judging.counts import Pairs, Phase, Split
+from deploy.judging.judge import doubts, is_enough, judge, limit
 from tests.deploy.counted import EDGES, USUAL, check_of, outcome, phase, verdict
 
 COUNT = st.integers(0, 2_000)

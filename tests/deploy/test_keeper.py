@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from data import ending
-from deploy import keeper, processes
 from deploy.journal import Journal
-from deploy.keeper import STARTS, WITHIN_SECONDS, Keeper
 from deploy.place import Place
+from deploy.running import keeper, processes
+from deploy.running.keeper import STARTS, WITHIN_SECONDS, Keeper
 from monitoring import steps
 from tests.deploy.fleet import kill, wait_for
 

@@ -13,11 +13,11 @@ import pytest
 from data.deployment import Plan, Step
 from data.rollout import Judgement
 from deploy import __main__ as commands
-from deploy.counts import Pairs
 from deploy.journal import Journal
-from deploy.live import BAR, EMPTY, FULL, Follower, Moment, picture
-from deploy.meter import Meter
-from deploy.progress import Counted, Progress
+from deploy.judging.counts import Pairs
+from deploy.rollouts.live import BAR, EMPTY, FULL, Follower, Moment, picture
+from deploy.rollouts.meter import Meter
+from deploy.rollouts.progress import Counted, Progress
 from deploy.router.counters import Counters
 
 PLAN = Plan(steps=(Step(mirror=1.0, requests=200), Step(weight=0.1, requests=200, at_most="10min")))

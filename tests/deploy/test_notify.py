@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy import notify
 from deploy.journal import Rollout
+from deploy.rollouts import notify
 
 ROLLOUT = Rollout(3, 10.0, 70.0, "canary", "b:one", "b:two", {}, "rolled back", "fail: errors: 5 of 100", "")
 

@@ -9,8 +9,8 @@ import pytest
 from data.deployment import Step
 from data.rollout import Judgement
 from data.verdict import Outcome
-from deploy.counts import Pairs
-from deploy.progress import Progress
+from deploy.judging.counts import Pairs
+from deploy.rollouts.progress import Progress
 
 STEPS = (Step(mirror=1.0), Step(weight=0.5))
 USUAL = Judgement()

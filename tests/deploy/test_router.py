@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from data.deployment import Sticky
 from data.rollout import STEP
 from deploy.faults import RouterError
-from deploy.meter import Meter
+from deploy.rollouts.meter import Meter
 from deploy.router import counters, envoy
 from deploy.router.counters import Counters
 from deploy.router.router import Router, Settings

@@ -16,12 +16,12 @@ import pytest
 from data.deployment import Plan, Step
 from data.rollout import Judgement
 from data.verdict import Outcome
-from deploy import judge
+from deploy.judging import judge
+from deploy.rollouts.states import PAUSED, PROMOTED, ROLLED_BACK
 from deploy.simulation import drawn, plans
 from deploy.simulation.drawn import Truth, draw
 from deploy.simulation.judged import first_harm, phases_after
 from deploy.simulation.plans import FEW, Ended, Result, roll_out
-from deploy.states import PAUSED, PROMOTED, ROLLED_BACK
 
 SAME = Truth("the same version", errors=FEW, stable_errors=FEW)
 SLOWER = Truth("30 % slower", errors=FEW, stable_errors=FEW, slower=1.3)

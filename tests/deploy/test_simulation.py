@@ -11,7 +11,7 @@ from scipy import stats
 
 from data.rollout import Judgement
 from data.verdict import Outcome
-from deploy.judge import limit
+from deploy.judging.judge import limit
 from deploy.simulation.drawn import GRID, Drawn, Rollout, Step, Truth, draw
 from deploy.simulation.judged import Result, first_harm, first_pass, harm, simulate, table, verdict_after
 

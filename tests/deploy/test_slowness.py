@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from data.rollout import Judgement, SlownessLimits
 from data.verdict import Check, Outcome
-from deploy import evidence
-from deploy.counts import Phase, Split
-from deploy.evidence import Events
-from deploy.judge import compared, judge, ruled_out
+from deploy.judging import evidence
+from deploy.judging.counts import Phase, Split
+from deploy.judging.evidence import Events
+from deploy.judging.judge import compared, judge, ruled_out
 from tests.deploy.counted import EDGES, check_of, outcome, over, phase, verdict
 
 

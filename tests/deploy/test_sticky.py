@@ -20,8 +20,8 @@ from data.deployment import Sticky
 from data.errors import ConfigError
 from data.rollout import Judgement
 from data.verdict import Outcome
-from deploy.counts import Phase, Split
-from deploy.judge import judge
+from deploy.judging.counts import Phase, Split
+from deploy.judging.judge import judge
 from deploy.router.routing import WHOLE, Routing
 from tests.deploy.upstreams import METHOD, Routed, routed, upstream
 from tests.loadtests.store import ROOT

@@ -12,8 +12,9 @@ import pytest
 from mlflow import MlflowClient
 
 from data.errors import NotFoundError
-from deploy import lineage, tracked
+from deploy import lineage
 from deploy.journal import Rollout
+from deploy.rollouts import tracked
 from tests.training import tiny
 from training import tracking
 

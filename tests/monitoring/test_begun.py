@@ -10,7 +10,7 @@ import pytest
 
 from deploy.journal import Journal
 from deploy.place import Place
-from deploy.states import INTERRUPTED, PAUSED, RUNNING
+from deploy.rollouts.states import INTERRUPTED, PAUSED, RUNNING
 from monitoring.steps import Commands
 from tests.data import project
 

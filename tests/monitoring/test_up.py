@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from data import ending
-from deploy import processes
+from deploy.running import processes
 from monitoring.prometheus import Prometheus
 from tests.monitoring.servers import pages, program, wait_for
 from tests.ports import free_ports

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import RequestError
-from deploy.counts import Pairs, Split
+from deploy.judging.counts import Pairs, Split
 from deploy.verdicts import asked
 
 TIMED: dict[str, Any] = {

@@ -7,9 +7,9 @@ from deploy import versions
 from deploy.faults import InstanceError, RouterError
 from deploy.fleet import Fleet
 from deploy.journal import Rollout
+from deploy.rollouts.states import PROMOTED, ROLLED_BACK
+from deploy.rollouts.steps import recall
 from deploy.router.routing import WHOLE
-from deploy.states import PROMOTED, ROLLED_BACK
-from deploy.steps import recall
 from deploy.versions import Version
 
 #: Name in the journal of what says how a rollout is to end.
@@ -65,7 +65,11 @@ def end(fleet: Fleet, rollout: Rollout, state: str, reason: str, now: float) -> 
 
 def tell(fleet: Fleet, number: int) -> None:
     """Tell people: here, in a report, by the webhook, and in MLflow. None of it may undo what was done."""
-    from deploy import notify, report, tracked  # matplotlib takes a second to import, and nobody waits for it before
+    from deploy.rollouts import (  # matplotlib takes a second to import, and nobody waits for it before
+        notify,
+        report,
+        tracked,
+    )
 
     rollout = fleet.journal.rollout(number)
     assert rollout is not None, "it is told of, so it is there"

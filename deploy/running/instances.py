@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy import keeper, processes
 from deploy.faults import InstanceError
 from deploy.journal import INSTANCE, Journal, Process
 from deploy.place import Place
 from deploy.router.routing import Endpoint
+from deploy.running import keeper, processes
 from deploy.versions import Version
 
 READY = "/readyz"

@@ -10,9 +10,10 @@ from typing import Any
 from data.deployment import Step
 from data.rollout import Judgement
 from data.verdict import Outcome, Verdict
-from deploy import counts, judge, versions
-from deploy.counts import Pairs, Phase, Split
-from deploy.meter import Meter, Reading
+from deploy import versions
+from deploy.judging import counts, judge
+from deploy.judging.counts import Pairs, Phase, Split
+from deploy.rollouts.meter import Meter, Reading
 from deploy.router.counters import Counters
 
 #: Latencies of the stable version that say where to compare.

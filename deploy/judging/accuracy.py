@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from deploy.counts import Pairs
+from deploy.judging.counts import Pairs
 from service.record.join import StoredActuals, StoredForecast, StoredForecasts, join
 from service.record.pairs import actuals
 

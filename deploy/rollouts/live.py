@@ -11,10 +11,10 @@ from typing import TextIO
 from data import durations
 from data.deployment import Plan
 from data.verdict import Check, Outcome, Verdict
-from deploy import judge
 from deploy.journal import Journal, Rollout
-from deploy.progress import Progress
-from deploy.states import RUNNING
+from deploy.judging import judge
+from deploy.rollouts.progress import Progress
+from deploy.rollouts.states import RUNNING
 
 REDRAW_SECONDS = 1.0
 #: Letters of a bar.

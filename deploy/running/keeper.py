@@ -24,10 +24,11 @@ import psutil
 
 from data import command, ending
 from data.errors import BentocastError
-from deploy import discovery, journals, processes
+from deploy import journals
 from deploy.faults import InstanceError
 from deploy.journal import AUTOSCALER, INSTANCE, Journal, Process
 from deploy.place import Place
+from deploy.running import discovery, processes
 
 LOCK = "keeper"
 LOOK_SECONDS = 0.1
@@ -44,7 +45,7 @@ def ensure(place: Place) -> None:
     if place.is_held(LOCK):
         return
     processes.start(
-        [sys.executable, "-m", "deploy.keeper", str(place.folder)],
+        [sys.executable, "-m", "deploy.running.keeper", str(place.folder)],
         Path(__file__).parents[1],
         _without("MONITORING_"),
         place.logs / "keeper.log",

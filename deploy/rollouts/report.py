@@ -17,7 +17,7 @@ from data.deployment import Plan, Step
 from data.page import BAD, QUIET, STRONG
 from data.verdict import Check, Verdict
 from deploy.journal import Event, Journal, Rollout
-from deploy.progress import Progress
+from deploy.rollouts.progress import Progress
 from deploy.router.counters import Counters
 
 #: What a rollout that ended so is, in the colours of verdicts.

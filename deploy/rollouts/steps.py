@@ -16,15 +16,17 @@ from data import durations
 from data.deployment import Plan, Step
 from data.rollout import Judgement
 from data.verdict import Outcome, Verdict
-from deploy import judge, live, versions
-from deploy.answers import Answers
+from deploy import versions
 from deploy.faults import RolloutError
 from deploy.fleet import Fleet
 from deploy.journal import Rollout
-from deploy.progress import Progress
+from deploy.judging import judge
+from deploy.judging.answers import Answers
+from deploy.rollouts import live
+from deploy.rollouts.progress import Progress
+from deploy.rollouts.states import ENDED, PAUSED, PROMOTED, ROLLED_BACK, WISHES
 from deploy.router.counters import Counters
 from deploy.router.routing import WHOLE, Choice, Mirror
-from deploy.states import ENDED, PAUSED, PROMOTED, ROLLED_BACK, WISHES
 
 #: So often the counters are read, and a verdict asked for.
 COUNT_SECONDS = 0.5

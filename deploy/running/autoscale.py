@@ -23,11 +23,12 @@ import psutil
 from data import command, durations
 from data.deployment import Autoscale, Deploy
 from data.errors import BentocastError, ConfigError
-from deploy import journals, keeper
+from deploy import journals
 from deploy.faults import BusyError
 from deploy.fleet import LOCK, Fleet
 from deploy.journal import AUTOSCALER, NO_ROLLOUT, Journal, Process
 from deploy.place import HOME, SCALING, Place
+from deploy.running import keeper
 
 #: Processor seconds by pid and time of start.
 Worked = dict[tuple[int, float], float]
@@ -192,7 +193,7 @@ def _about(place: Place, plan: Deploy) -> dict[str, Any]:
     """What the keeper has to know to start it."""
     return {
         "kind": AUTOSCALER,
-        "arguments": [sys.executable, "-m", "deploy.autoscale"],
+        "arguments": [sys.executable, "-m", "deploy.running.autoscale"],
         "folder": str(Path(__file__).parents[1]),
         "environment": {HOME: str(place.folder)},
         "plan": plan.model_dump(mode="json"),

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from deploy.accuracy import Accuracy
-from deploy.counts import Pairs
 from deploy.faults import RolloutError
+from deploy.judging.accuracy import Accuracy
+from deploy.judging.counts import Pairs
 from service.record.address import Address
 from service.record.engine import open_engine
 from service.record.join import StoredForecast

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from data.rollout import BESIDE_STEPS, STEP, Judgement, PairLimits
 from data.verdict import Check, Outcome, Verdict
-from deploy import counts, evidence
-from deploy.counts import Pairs, Phase, Split
-from deploy.evidence import Events
+from deploy.judging import counts, evidence
+from deploy.judging.counts import Pairs, Phase, Split
+from deploy.judging.evidence import Events
 
 #: So many times as large as the evidence that there is none, evidence of harm is a doubt.
 DOUBT = 3.0
@@ -57,7 +57,7 @@ def judge(
 
     Args:
         phases: one for each weight so far, in order.
-        edges: in seconds, at which latencies are compared, chosen before they were counted (`deploy.counts.edges`).
+        edges: in seconds, at which latencies are compared, chosen before they were counted (`deploy.judging.counts.edges`).
         judgement: limits and error rates.
         answers: to the same mirrored requests, worse where they differ; None if nothing is mirrored.
         accuracy: of forecasts of the same target, worse where the canary's absolute error is the larger one; None if no
@@ -69,7 +69,7 @@ def judge(
         else wrong. `numbers` has log_harm and log_harmless with their limits, and the counts.
 
     Raises:
-        ValueError: counts that cannot be (`deploy.counts.check`), or edges without `excluded_steps` above them.
+        ValueError: counts that cannot be (`deploy.judging.counts.check`), or edges without `excluded_steps` above them.
     """
     counts.check(phases, edges)
     drawn = [one for one in phases if one.drawn]
@@ -284,7 +284,7 @@ def _not_slower(events: Sequence[Events], asked: int, judgement: Judgement) -> f
 
 
 def _events(weight: float, seen: Split, judgement: Judgement) -> Events:
-    """Events of one phase; a cluster counts as one (see `deploy.evidence`)."""
+    """Events of one phase; a cluster counts as one (see `deploy.judging.evidence`)."""
     return Events(weight, seen.canary / judgement.cluster, seen.stable / judgement.cluster)
 
 

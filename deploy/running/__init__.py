@@ -1,0 +1,1 @@
+"""What runs on this machine: instances, who keeps them there, and how many there are."""
