@@ -194,7 +194,7 @@ def _about(place: Place, plan: Deploy) -> dict[str, Any]:
     return {
         "kind": AUTOSCALER,
         "arguments": [sys.executable, "-m", "deploy.running.autoscale"],
-        "folder": str(Path(__file__).parents[1]),
+        "folder": str(Path(__file__).parents[2]),
         "environment": {HOME: str(place.folder)},
         "plan": plan.model_dump(mode="json"),
     }

@@ -46,7 +46,7 @@ def ensure(place: Place) -> None:
         return
     processes.start(
         [sys.executable, "-m", "deploy.running.keeper", str(place.folder)],
-        Path(__file__).parents[1],
+        Path(__file__).parents[2],
         _without("MONITORING_"),
         place.logs / "keeper.log",
         f"{place.folder}:keeper",
