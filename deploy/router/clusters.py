@@ -7,6 +7,7 @@ otherwise; an endpoint that is taken out but passes its health checks goes on ge
 
 from __future__ import annotations
 
+from deploy import versions
 from deploy.router.messages import Files, Limits, Message, address, file, typed
 from deploy.router.routing import PROTOCOLS, Protocol, Routing, cluster
 
@@ -23,14 +24,25 @@ def clusters(routing: Routing, files: Files, limits: Limits, revision: str) -> M
 
 
 def endpoints(routing: Routing) -> dict[str, Message]:
-    """The files of endpoints, by the name of their cluster."""
+    """The files of endpoints, by the name of their cluster.
+
+    A baseline has the other instances of its version in reserve: what it does not answer, they do.
+    """
     made = {}
     for version, instances in routing.endpoints.items():
+        reserve = routing.endpoints.get(versions.own(version), ()) if versions.own(version) != version else ()
         for protocol in PROTOCOLS:
             for mirrored in (False, True):
                 name = cluster(version, protocol, mirrored=mirrored)
-                ports = [_endpoint("127.0.0.1", instance.port(protocol)) for instance in instances]
-                assignment = {"cluster_name": name, "endpoints": [{"lb_endpoints": ports}]}
+                groups = [
+                    {
+                        "priority": priority,
+                        "lb_endpoints": [_endpoint("127.0.0.1", instance.port(protocol)) for instance in group],
+                    }
+                    for priority, group in enumerate((instances, reserve))
+                    if group
+                ]
+                assignment = {"cluster_name": name, "endpoints": groups}
                 made[name] = {"resources": [typed("config.endpoint.v3.ClusterLoadAssignment", assignment)]}
     return made
 

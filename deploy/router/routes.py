@@ -109,6 +109,12 @@ def _route(protocol: Protocol, routing: Routing, weights: Mapping[str, int], use
             "num_retries": 3,
             "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
             "host_selection_retry_max_attempts": 3,
+            "retry_priority": {
+                "name": "previous_priorities",
+                "typed_config": typed(
+                    "extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig", {"update_frequency": 1}
+                ),
+            },
             "retry_host_predicate": [
                 {
                     "name": "previous_hosts",

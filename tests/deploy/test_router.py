@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from hypothesis import given
@@ -23,6 +24,7 @@ from deploy.router import counters, envoy
 from deploy.router.counters import Counters
 from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
+from tests.deploy.upstreams import routed, upstream
 from tests.ports import free_ports
 
 ONE, OTHER = Endpoint(21000, 21001), Endpoint(21002, 21003)
@@ -34,12 +36,13 @@ BOTH = {"a": (ONE,), "b": (OTHER,)}
     [
         Routing({"a": (ONE,)}, {"a": WHOLE}),
         Routing(BOTH, {"a": WHOLE - 1, "b": 1}),
+        Routing(BOTH | {"a_baseline": (Endpoint(21004, 21005),)}, {"a": 8_000, "a_baseline": 1_000, "b": 1_000}),
         Routing(BOTH, {"a": WHOLE}, mirror=Mirror("b", 0.25)),
         Routing(BOTH, {"a": WHOLE}, choices=(Choice("x-group", "b", "b"),)),
         Routing(BOTH, {"a": WHOLE - 1, "b": 1}, sticky=Sticky(header="x-user")),
         Routing(BOTH, {"a": WHOLE}, choices=(Choice("x-group", "b", "b"),), sticky=Sticky(cookie="who")),
     ],
-    ids=["one", "weights", "mirror", "header", "sticky header", "sticky cookie"],
+    ids=["one", "weights", "baseline", "mirror", "header", "sticky header", "sticky cookie"],
 )
 def test_envoy_takes_it(routing: Routing, tmp_path: Path) -> None:
     Router(tmp_path, Settings(port=18_080, admin_ports=(18_081, 18_082), access_log=True)).write(routing, 1)
@@ -71,6 +74,23 @@ def test_envoy_outlives_whoever_started_it(tmp_path: Path) -> None:
         finally:
             with contextlib.suppress(psutil.NoSuchProcess):
                 envoy_.kill()
+
+
+@pytest.mark.parametrize(("breaks", "answering"), [(False, "beside"), (True, "old")], ids=["answers", "is killed"])
+def test_what_a_baseline_does_not_answer_others_of_its_version_do(
+    tmp_path: Path, answering: str, *, breaks: bool
+) -> None:
+    """At once, though it is healthy as far as is known."""
+    with upstream("old") as old, upstream("beside", breaks=breaks) as beside, upstream("new") as new:
+        endpoints = {"old": (old,), "old_baseline": (beside,), "new": (new,)}
+        routing = Routing(endpoints, {"old": 0, "old_baseline": WHOLE // 2, "new": WHOLE // 2})
+        with routed(tmp_path, routing) as to, httpx.Client(base_url=to.url) as client:
+            to.router.apply(routing, 2)
+            answers = [client.get("/") for _ in range(60)]
+            assert {one.status_code for one in answers} == {200}
+            assert {one.text for one in answers} == {answering, "new"}
+            (counted,) = to.router.counted(["old", "old_baseline"]).values()
+            assert counted["old"].requests == 0, "it is counted as the baseline's"
 
 
 def test_what_envoy_refuses_changes_nothing(tmp_path: Path) -> None:
