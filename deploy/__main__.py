@@ -108,7 +108,7 @@ def restore(config: Params, _: argparse.Namespace) -> int:
 
 
 def _serve(config: Params, bento: str) -> None:
-    from deploy.running import autoscale
+    from deploy import autoscale
 
     fleet = _fleet(config)
     first = not fleet.journal.state()
@@ -173,7 +173,7 @@ def _asking(wish: str) -> Callable[[Params, argparse.Namespace], int]:
 
 def scale(config: Params, asked: argparse.Namespace) -> int:
     """Have so many instances of the version that serves, or (auto) as many as their work asks for."""
-    from deploy.running import autoscale
+    from deploy import autoscale
 
     driver = _driver(config)
     if asked.many == AUTO:

@@ -24,6 +24,14 @@ ALLOWED = {
     "monitoring": {"data", "training", "service", "deploy", "loadtests"},  # of the last, what spoils a Bento
     "loadtests": {"data", "training"},  # of training, where MLflow is
 }
+#: What the rooms of deploy/ may import of it. Who judges knows no processes, and who runs them knows no rollout.
+WITHIN_DEPLOY = {
+    "judging": {"faults"},
+    "router": {"faults", "versions"},
+    "running": {"faults", "journal", "journals", "place", "router", "versions"},
+    "simulation": {"judging", "rollouts"},
+    "kubernetes": {"faults"},
+}
 #: What a Bento never carries.
 HEAVY = {"pandas", "sklearn", "mlflow", "dvc", "pyarrow", "onnx", "skl2onnx", "matplotlib", "tqdm", "pandera", "fsspec"}
 HEAVY |= {"dask", "distributed"}
@@ -97,6 +105,16 @@ def test_a_room_imports_only_rooms_before_it(room: str) -> None:
         if (reached := (top(imports(path)) & others) - ALLOWED[room])
     }
     assert not back, f"arrows that run back: {back}"
+
+
+@pytest.mark.parametrize("room", list(WITHIN_DEPLOY))
+def test_a_room_within_deploy_imports_only_rooms_before_it(room: str) -> None:
+    paths = sorted((ROOT / "deploy" / room).rglob("*.py"))
+    assert len(paths) > 3
+    reached = {
+        name.split(".")[1] for path in paths for name in imports(path) if name.startswith("deploy.") and files(name)
+    }
+    assert reached - {room} <= WITHIN_DEPLOY[room]
 
 
 @pytest.mark.parametrize("room", list(ALLOWED))

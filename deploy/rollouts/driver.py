@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from data.deployment import Plan
 from data.errors import BentocastError
-from deploy import versions
+from deploy import autoscale, versions
 from deploy.faults import RolloutError
 from deploy.fleet import LOCK, Fleet
 from deploy.journal import Rollout
@@ -19,7 +19,6 @@ from deploy.rollouts.closing import ENDING
 from deploy.rollouts.progress import Progress
 from deploy.rollouts.states import ENDED, INTERRUPTED, PAUSED, PROMOTED, ROLLED_BACK, RUNNING, WISHES
 from deploy.rollouts.steps import Clock, Steps
-from deploy.running import autoscale
 
 BACK = "rollback"
 GONE_BACK = "paused, users are back with the version before: go on with `resume`, or end it with `promote` or `abort`"

@@ -1,1 +1,1 @@
-"""What runs on this machine: instances, who keeps them there, and how many there are."""
+"""What runs on this machine: instances, who keeps them there, and where they can be asked."""

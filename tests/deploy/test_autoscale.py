@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.deployment import Autoscale, Deploy
-from deploy.running.autoscale import Window, busy, wanted
+from deploy.autoscale import Window, busy, wanted
 from tests.deploy.fleet import Deployment, Users, kill, wait_for
 from tests.loadtests.store import Store
 

@@ -10,6 +10,7 @@ import pytest
 
 from data.deployment import Autoscale, Deploy, Plan, Step
 from deploy import status
+from deploy.autoscale import Autoscaler
 from deploy.faults import BusyError, InstanceError, RolloutError
 from deploy.fleet import LOCK, Fleet, Traffic
 from deploy.journal import INSTANCE, NO_ROLLOUT, Journal
@@ -21,7 +22,6 @@ from deploy.rollouts.steps import Clock, Steps
 from deploy.router.counters import Counters
 from deploy.router.routing import WHOLE, Routing
 from deploy.running import keeper
-from deploy.running.autoscale import Autoscaler
 from deploy.running.instances import Instance
 from deploy.versions import Version
 from tests.deploy.upstreams import upstream

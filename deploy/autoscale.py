@@ -193,8 +193,8 @@ def _about(place: Place, plan: Deploy) -> dict[str, Any]:
     """What the keeper has to know to start it."""
     return {
         "kind": AUTOSCALER,
-        "arguments": [sys.executable, "-m", "deploy.running.autoscale"],
-        "folder": str(Path(__file__).parents[2]),
+        "arguments": [sys.executable, "-m", "deploy.autoscale"],
+        "folder": str(Path(__file__).parents[1]),
         "environment": {HOME: str(place.folder)},
         "plan": plan.model_dump(mode="json"),
     }
