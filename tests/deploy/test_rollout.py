@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,9 @@ def test_a_killed_command_is_resumed_and_a_second_rollout_refused(deployment: De
             assert second.returncode == 2
             assert "another command drives a rollout" in second.stderr
             first.kill()
-        assert "running; its command is gone: `resume` or `abort`" in deployment.status()
+        status = deployment.status()
+        assert "running; its command is gone: `resume` or `abort`" in status
+        assert "_baseline: 20.0% of requests (stable, beside the candidate)" in status
         done = deployment.run("resume")
         assert done.returncode == 0, done.stderr
         assert "bentocast:same promoted: all of" in done.stderr
@@ -110,6 +113,10 @@ def test_a_killed_command_is_resumed_and_a_second_rollout_refused(deployment: De
         wait_for(lambda: users.bentos["bentocast:same"] > 300, "users do not get the new version")
     assert set(users.answered) == {200}
     assert f"{deployment.store.tag} -> bentocast:same  promoted" in deployment.run("history").stdout
+    assert "_baseline" not in deployment.status()
+    log = (deployment.folder / "router" / "access.log").read_text().splitlines()
+    took = Counter(json.loads(line)["cluster"] for line in log)
+    assert min(count for name, count in took.items() if name.endswith("_baseline-http")) > 100
 
 
 def test_a_killed_instance_and_a_killed_router_come_back(deployment: Deployment, body: dict[str, Any]) -> None:
