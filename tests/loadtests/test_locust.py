@@ -188,7 +188,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_a_generator_that_is_too_slow_names_itself(service: Live, tmp_path: Path) -> None:
-    done, _ = locust(service.url, tmp_path, "-u", "20", "-r", "20", "-t", "5s", "--rate", "1000", "Native")
+    done, _ = locust(service.url, tmp_path, "-u", "20", "-r", "20", "-t", "5s", "--rate", "20000", "Native")
     assert done.returncode == 9, done.stderr
     assert "the generator, not the service, was the limit: it sent" in done.stderr
 

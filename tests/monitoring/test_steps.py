@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from data import ending
 from deploy import journals
 from deploy.place import Place
 from monitoring.faults import StopError
@@ -44,6 +46,12 @@ def left(commands: Commands) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
             "another's": os.environ | {MARK: "/elsewhere"},
         }.items()
     }
+    wanted = {process.pid for process in started.values()}
+    late = time.monotonic() + 10
+    while wanted - {
+        one.pid for where in (str(commands.place.folder), "/elsewhere") for one in ending.marked(MARK, where)
+    }:
+        assert time.monotonic() < late, "a process that has just begun has no environment for a moment"
     yield started
     for process in started.values():
         process.kill()
