@@ -76,6 +76,10 @@ def plan(strategy: str, tag: str, chosen: Plan) -> str:
     lines.append(f"  then {ends[chosen.end]}; rolled back on a fail at any time; undecided: {chosen.undecided}")
     if chosen.replace:
         lines.append("  for each instance of the candidate that comes, one of the version before goes")
+    if any(chosen.has_baseline(step) for step in chosen.steps):
+        lines.append(
+            "  at weights up to 50% as many new instances of the version before get as much traffic, to compare latencies with"
+        )
     if chosen.keep:
         lines.append("  the version before stays up, without requests, until the next rollout")
     if chosen.judgement is not None:

@@ -135,6 +135,9 @@ def test_a_plan_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "answers tolerated 0.5, excluded 0.9; " in told
     assert "alpha 0.01" in told
     assert "answers tolerated 0.5" not in dry_run(capsys)
+    assert "at weights up to 50% as many new instances" in told
+    file.write_text("steps: [{weight: 0.3}]\nbaseline: false")
+    assert "as many new instances" not in dry_run(capsys, "--plan", str(file))
 
 
 @pytest.mark.parametrize(
