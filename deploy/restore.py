@@ -18,7 +18,7 @@ from data.errors import RegistryError, SourceError
 from data.params import Params
 from data.sources import address
 from deploy.faults import BuildError
-from training import bento, tracking
+from training import bento, registry, tracking
 
 #: Label of a Bento: the commit that it was built from.
 BUILT_FROM = "built_from"
@@ -46,7 +46,7 @@ def run(config: Params, serve: Callable[[str], None], say: Callable[[str], None]
         _pull()
         told.append(f"{dvclock.check():,} bytes are what {dvclock.LOCK} says")
     with _step("model", say) as told:
-        tag, _ = bento.import_model(config.promote.experiment, tracking.CHAMPION, whole=True)
+        tag, _ = bento.import_model(config.promote.experiment, registry.CHAMPION, whole=True)
         told.append(f"{tag}, its files are what was registered")
     with _step("Bento", say) as told:
         made = _built(tag)
@@ -70,7 +70,7 @@ def _champion(name: str) -> str:
     server, champion = "", None
     if tracking.is_there():
         server = tracking.connect("nothing was restored, the same command tries again")
-        champion = tracking.alias(name, tracking.CHAMPION)
+        champion = registry.alias(name, registry.CHAMPION)
     if champion is None:
         raise RegistryError(
             f"MLflow holds no champion of {name!r}: set MLFLOW_TRACKING_URI to the server that does; if that is lost too, "

@@ -91,11 +91,11 @@ def check(context: Context) -> Verdict:
 
 def reference(context: Context, served: Served) -> forecaster.Card | str:
     """The card of the model that serves, from MLflow, or why there is none."""
-    from training import tracking
+    from training import registry, tracking
 
     tracking.connect("the test was not run")
     name = context.params.promote.experiment
-    version = tracking.find(name, served.version)
+    version = registry.find(name, served.version)
     if version is None:
         return f"MLflow holds no version {served.version!r} of {name!r}, which serves: is it another registry's?"
     if served.run_id not in ("", "unknown", version.run_id):
@@ -103,7 +103,7 @@ def reference(context: Context, served: Served) -> forecaster.Card | str:
             f"{name} version {served.version} is of run {version.run_id} in MLflow, and of run {served.run_id} in the "
             "service: errors of another model are no reference"
         )
-    with tracking.model(version) as folder:
+    with registry.model(version) as folder:
         return forecaster.verify(folder)
 
 

@@ -28,7 +28,7 @@ from deploy.rollouts import notify
 from deploy.rollouts.states import INTERRUPTED, PAUSED, RUNNING
 from monitoring.faults import StopError
 from monitoring.ledger import Retraining
-from training import tracking
+from training import registry, tracking
 
 #: Variable in the environment of the commands of a loop, by which those of one that was killed are found.
 MARK = "MONITORING_STEP"
@@ -72,8 +72,8 @@ class Commands:
             raise StopError(f"version {number} did not pass the gate: {verdict}")
         tracking.connect()
         name = self.params.promote.experiment
-        champion = tracking.alias(name, tracking.CHAMPION)
-        before = tracking.version(name, number).tags.get(ROLLOUT)
+        champion = registry.alias(name, registry.CHAMPION)
+        before = registry.version(name, number).tags.get(ROLLOUT)
         if before or (champion and champion.number == number):
             raise StopError(
                 f"the table holds nothing new: version {number} is what it gives, and that "
@@ -142,8 +142,8 @@ class Commands:
                 f"{tag} was promoted and does not serve any more, {serves} does: somebody went back meanwhile"
             )
         tracking.connect()
-        chosen = tracking.version(self.params.promote.experiment, version)
-        tracking.promote(chosen, {ROLLOUT: "promoted", "promoted_because": f"its rollout; {reason}"[:4_000]})
+        chosen = registry.version(self.params.promote.experiment, version)
+        registry.promote(chosen, {ROLLOUT: "promoted", "promoted_because": f"its rollout; {reason}"[:4_000]})
 
     def told(self, retraining: Retraining) -> None:
         """Tell the webhook, and the registry if a version was rejected or taken back; what serves stays the champion.
@@ -153,7 +153,7 @@ class Commands:
         version = retraining.about.get("version")
         if version and retraining.state != "healed" and retraining.step in ("approve", "rollout"):
             tracking.connect()
-            tracking.tag(tracking.version(self.params.promote.experiment, version), {ROLLOUT: retraining.why[:4_000]})
+            registry.tag(registry.version(self.params.promote.experiment, version), {ROLLOUT: retraining.why[:4_000]})
         self._tell(retraining, f"{retraining.state}: {retraining.why}")
 
     def _tell(self, retraining: Retraining, text: str) -> None:

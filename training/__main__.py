@@ -42,7 +42,7 @@ def train(config: Params, _: argparse.Namespace) -> None:
 
 def promote(config: Params, asked: argparse.Namespace) -> None:
     """Register the model as challenger; make it champion if the gate passes. Writes out/promote.json."""
-    from training import promote, stages, tracking
+    from training import promote, registry, stages, tracking
 
     name = config.promote.experiment
     if asked.reason and not asked.version:
@@ -51,8 +51,8 @@ def promote(config: Params, asked: argparse.Namespace) -> None:
         if not asked.reason:
             raise ConfigError("--version promotes past the gate: say why with --reason TEXT")
         tracking.connect()
-        chosen = tracking.version(name, asked.version)
-        tracking.promote(chosen, {"promoted_because": asked.reason})
+        chosen = registry.version(name, asked.version)
+        registry.promote(chosen, {"promoted_because": asked.reason})
         print(f"promote: {name} version {chosen.number} is champion: {asked.reason}")
         return
     version, verdict, crowned = promote.run(config, *stages.load(config))

@@ -7,8 +7,8 @@ from typing import Any
 
 from data.errors import ModelError, RegistryError
 from data.forecaster import Forecaster
-from training import proof, tracking
-from training.tracking import Version
+from training import proof, registry, tracking
+from training.registry import Version
 
 MODEL = "bentocast"
 
@@ -33,7 +33,7 @@ def import_model(name: str, alias: str, *, whole: bool = False) -> tuple[str, bo
     import bentoml
 
     tracking.connect()
-    version = tracking.alias(name, alias)
+    version = registry.alias(name, alias)
     if version is None:
         raise RegistryError(
             f"no {alias} of {name!r} in MLflow yet: run `dvc repro` to train one; if its gate did not pass, see why in "
@@ -45,7 +45,7 @@ def import_model(name: str, alias: str, *, whole: bool = False) -> tuple[str, bo
     known = newest is not None and {key: newest.info.labels.get(key) for key in labels} == labels
     if known and not (whole and _is_damaged(newest, version)):
         return str(newest.tag), False
-    with tracking.model(version) as folder:
+    with registry.model(version) as folder:
         Forecaster.load(folder)  # before the store is touched
         proof.check(folder, version.tags, f"{name} version {version.number} in MLflow", whole=whole)
         imported = bentoml.mlflow.import_model(MODEL, str(folder), labels=labels, metadata=dict(version.tags))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
+from data.errors import RegistryError
 from data.sources import address
 
+#: Packages that speak to an object store where MLflow's server leaves that to its clients.
+OBJECT_STORE = {"boto3", "botocore", "s3transfer"}
 #: What to do about what MLflow or the store of its artifacts says.
 FIXES = {
     r"not authenticated|error code 401|401 Client Error": (
@@ -34,3 +39,20 @@ def explained(err: Exception) -> str:
     text = address.mask(" ".join(str(err).split()))
     fix = next((f"{fix}; " for pattern, fix in FIXES.items() if re.search(pattern, text)), "")
     return f"MLflow failed: {text[:300]}; {fix}nothing was promoted, the same command tries again"
+
+
+@contextlib.contextmanager
+def named() -> Iterator[None]:
+    """Say what is out of reach instead of showing MLflow's traceback."""
+    import requests
+    import sqlalchemy.exc
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as err:
+        raise RegistryError(explained(err)) from err
+    except Exception as err:
+        if type(err).__module__.partition(".")[0] not in OBJECT_STORE:
+            raise
+        raise RegistryError(explained(err)) from err

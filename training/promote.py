@@ -20,9 +20,9 @@ from data.panel import Panel
 from data.params import Params
 from data.verdict import Check, Outcome, Verdict
 from training import forecasts as table
-from training import gate, metrics, packages, plots, proof, tracking
+from training import gate, metrics, packages, plots, proof, registry, tracking
 from training.forecasts import Bounds, Forecasts
-from training.tracking import Version
+from training.registry import Version
 
 Floats = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ def run(params: Params, panel: Panel, design: Design) -> tuple[Version, Verdict,
     forecaster = Forecaster.load(store.MODEL)
     made, bounds = table.read(store.FORECASTS, design, panel, frame.read_features(store.FEATURES, design))
     figures = metrics.summary(made, bounds)
-    champion = tracking.alias(params.promote.experiment, tracking.CHAMPION)
+    champion = registry.alias(params.promote.experiment, registry.CHAMPION)
     with tracking.run(params.promote.experiment, tags=proof.tags(store.MODEL)) as run_id:
         tags = lineage(run_id)
         model_uri = _log(params, panel, design, forecaster, made, bounds, figures, tags)
@@ -57,10 +57,10 @@ def run(params: Params, panel: Panel, design: Design) -> tuple[Version, Verdict,
         tracking.log_json(verdict.model_dump(mode="json"), "gate.json")
         tracking.log({}, {}, {"gate": verdict.outcome, tracking.NOTE: _note(verdict)})
         tags = tags | {"gate": verdict.outcome, "gate_reason": str(verdict)[:4_000]}
-        challenger = tracking.register(model_uri, params.promote.experiment, tags)
+        challenger = registry.register(model_uri, params.promote.experiment, tags)
     crowned = verdict.passed and (champion is None or params.promote.champion == "gate")
     if crowned:
-        tracking.promote(challenger, {"promoted_because": "the gate passed"})
+        registry.promote(challenger, {"promoted_because": "the gate passed"})
     return challenger, verdict, crowned
 
 
@@ -123,7 +123,7 @@ def _versus(params: Params, panel: Panel, made: Forecasts, champion: Version | N
     if champion is None:
         return None
     try:
-        with tracking.files(champion) as (model, forecasts):
+        with registry.files(champion) as (model, forecasts):
             theirs = table.matched(forecasts, panel, made)
             with contextlib.suppress(ModelError):
                 theirs = _after_training(Forecaster.load(model), panel, made, theirs)

@@ -1,4 +1,4 @@
-"""MLflow, and nothing else of it anywhere: runs, the registry and its aliases.
+"""Runs in MLflow: how they were set, what was measured, and the files that came of them.
 
 Default: SQLite in `mlflow.db` and artifacts in `mlruns/`; `MLFLOW_TRACKING_URI` is honoured.
 """
@@ -10,26 +10,22 @@ import json
 import logging
 import os
 import socket
-import tempfile
 import urllib.parse
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.errors import ConfigError, RegistryError
 from data.sources import address
-from training.mlflow_errors import explained
+from training.mlflow_errors import named
 
 DEFAULT_URI = "sqlite:///mlflow.db"
-CHALLENGER, CHAMPION = "challenger", "champion"
 #: How long an unreachable server may keep a stage waiting.
 CONNECT_SECONDS = 5
 FORECASTS = "backtest/forecasts.parquet"
 #: The tag that MLflow shows as a run's description.
 NOTE = "mlflow.note.content"
-#: Packages that speak to an object store where MLflow's server leaves that to its clients.
-OBJECT_STORE = {"boto3", "botocore", "s3transfer"}
 #: Unless the user says otherwise: fail soon, call nobody, and leave the terminal to the stages.
 QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -37,15 +33,6 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-
-
-class Version(NamedTuple):
-    """A version in the registry."""
-
-    name: str
-    number: str
-    run_id: str
-    tags: dict[str, str]
 
 
 def connect(then: str = "nothing was registered, `dvc repro` goes on from here") -> str:
@@ -99,7 +86,7 @@ def runs(experiment: str, tags: dict[str, str]) -> list[Run]:
     """All finished runs of an experiment with some tags, oldest first; none if there is no such experiment."""
     from mlflow import MlflowClient
 
-    with _named():
+    with named():
         client = MlflowClient()
         found = client.get_experiment_by_name(experiment)
         if found is None:
@@ -123,7 +110,7 @@ def figures(run_id: str) -> dict[str, float]:
     connect("nothing was judged, the same command tries again")
     from mlflow import MlflowClient
 
-    with _named():
+    with named():
         return dict(MlflowClient().get_run(run_id).data.metrics)
 
 
@@ -139,13 +126,13 @@ def run(experiment: str, name: str | None = None, tags: dict[str, str] | None = 
     """
     import mlflow
 
-    with _named():
+    with named():
         if "MLFLOW_RUN_ID" not in os.environ:
             mlflow.set_experiment(experiment)
         if tags:
             _end_lost(experiment, tags)
         active = mlflow.start_run(run_name=name, tags=tags)
-    with _named(), active:
+    with named(), active:
         yield active.info.run_id
 
 
@@ -164,7 +151,7 @@ def log(params: dict[str, Any], metrics: dict[str, float], tags: dict[str, str])
     """Log flat parameters, metrics and tags of the active run."""
     import mlflow
 
-    with _named():
+    with named():
         mlflow.log_params(params)
         mlflow.log_metrics(metrics)
         mlflow.set_tags(tags)
@@ -174,7 +161,7 @@ def log_steps(rows: list[dict[str, float]]) -> None:
     """Log a metric per step ahead, so that MLflow draws it as a curve."""
     import mlflow
 
-    with _named():
+    with named():
         for row in rows:
             at = int(row["step"])
             mlflow.log_metrics({f"by_step.{name}": value for name, value in row.items() if name != "step"}, step=at)
@@ -184,7 +171,7 @@ def log_figure(figure: Any, name: str) -> None:
     """Log a picture under `plots/`."""
     import mlflow
 
-    with _named():
+    with named():
         mlflow.log_figure(figure, f"plots/{name}")
 
 
@@ -192,7 +179,7 @@ def log_file(path: Path, folder: str) -> None:
     """Log a file as it is."""
     import mlflow
 
-    with _named():
+    with named():
         mlflow.log_artifact(str(path), folder)
 
 
@@ -200,7 +187,7 @@ def log_json(content: object, name: str) -> None:
     """Log a JSON document."""
     import mlflow
 
-    with _named():
+    with named():
         mlflow.log_text(json.dumps(content, indent=2), name)
 
 
@@ -210,7 +197,7 @@ def log_dataset(path: Path, *, name: str, digest: str, target: str) -> None:
     import mlflow.data
     import pandas as pd
 
-    with _named():
+    with named():
         frame = pd.read_parquet(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a path could be one of two kinds of local source
@@ -235,7 +222,7 @@ def log_model(onnx_file: Path, extra_files: list[Path], example: Any, answers: d
     import onnx
     from mlflow.models import infer_signature
 
-    with _named():
+    with named():
         logged = mlflow.onnx.log_model(
             onnx.load(onnx_file),
             name="model",
@@ -249,79 +236,12 @@ def log_model(onnx_file: Path, extra_files: list[Path], example: Any, answers: d
         return str(logged.model_uri)
 
 
-def register(model_uri: str, name: str, tags: dict[str, str]) -> Version:
-    """Make a new version and give it the alias `challenger`."""
-    import mlflow
-    from mlflow import MlflowClient
-
-    with _named():
-        made = mlflow.register_model(model_uri, name, tags=tags)
-        MlflowClient().set_registered_model_alias(name, CHALLENGER, made.version)
-        return Version(name, str(made.version), str(made.run_id or ""), tags)
-
-
-def alias(name: str, which: str) -> Version | None:
-    """The version that an alias points to, or None."""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    with _named():
-        client = MlflowClient()
-        try:
-            number = client.get_registered_model(name).aliases.get(which)
-        except MlflowException as err:
-            if err.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
-            raise
-        if number is None:
-            return None
-        found = client.get_model_version(name, number)
-        return Version(name, str(found.version), str(found.run_id or ""), dict(found.tags))
-
-
-def version(name: str, number: str) -> Version:
-    """A version by its number.
-
-    Raises:
-        RegistryError: there is no such version.
-    """
-    found = find(name, number)
-    if found is None:
-        raise RegistryError(f"MLflow holds no version {number!r} of {name!r}: see them in `mlflow ui`")
-    return found
-
-
-def find(name: str, number: str) -> Version | None:
-    """A version by its number, or None if this registry does not hold it."""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    with _named():
-        try:
-            found = MlflowClient().get_model_version(name, number)
-        except MlflowException as err:
-            if err.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            return None
-        return Version(name, str(found.version), str(found.run_id or ""), dict(found.tags))
-
-
-def labelled(labels: Mapping[str, str]) -> Version | None:
-    """The version that a Bento carries, by its labels, or None if this registry does not hold it.
-
-    A Bento may have been made where another registry was, whose numbers mean other models: the run has to be the same.
-    """
-    name, number = labels.get("mlflow_name"), labels.get("mlflow_version")
-    found = find(name, number) if name and number else None
-    return found if found and found.run_id == labels.get("run_id", found.run_id) else None
-
-
 def attach(run_id: str, path: Path, folder: str, tags: dict[str, str]) -> bool:
     """Add a file and tags to a run of the past; whether there is such a run."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    with _named():
+    with named():
         client = MlflowClient()
         try:
             client.get_run(run_id)
@@ -335,47 +255,6 @@ def attach(run_id: str, path: Path, folder: str, tags: dict[str, str]) -> bool:
     return True
 
 
-def promote(chosen: Version, tags: dict[str, str]) -> None:
-    """Give a version the alias `champion`, and say on it why."""
-    from mlflow import MlflowClient
-
-    with _named():
-        client = MlflowClient()
-        tag(chosen, tags)
-        client.set_registered_model_alias(chosen.name, CHAMPION, chosen.number)
-
-
-def tag(chosen: Version, tags: dict[str, str]) -> None:
-    """Set tags of a version."""
-    from mlflow import MlflowClient
-
-    with _named():
-        for key, value in tags.items():
-            MlflowClient().set_model_version_tag(chosen.name, chosen.number, key, value)
-
-
-@contextlib.contextmanager
-def model(chosen: Version) -> Iterator[Path]:
-    """The version's model folder, downloaded for as long as the block runs."""
-    import mlflow.artifacts
-
-    with tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
-        with _named():
-            path = mlflow.artifacts.download_artifacts(f"models:/{chosen.name}/{chosen.number}", dst_path=folder)
-        yield Path(path)
-
-
-@contextlib.contextmanager
-def files(chosen: Version) -> Iterator[tuple[Path, Path]]:
-    """The version's model folder and its backtest's forecasts, downloaded for as long as the block runs."""
-    import mlflow.artifacts
-
-    with model(chosen) as path, tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
-        with _named():
-            forecasts = mlflow.artifacts.download_artifacts(f"runs:/{chosen.run_id}/{FORECASTS}", dst_path=folder)
-        yield path, Path(forecasts)
-
-
 def _host_and_port(uri: str) -> tuple[str, int]:
     try:
         parts = urllib.parse.urlsplit(uri)
@@ -385,20 +264,3 @@ def _host_and_port(uri: str) -> tuple[str, int]:
     if not parts.hostname:
         raise ConfigError(f"MLFLOW_TRACKING_URI: got {address.mask(uri)!r}, which names no host")
     return parts.hostname, port
-
-
-@contextlib.contextmanager
-def _named() -> Iterator[None]:
-    """Say what is out of reach instead of showing MLflow's traceback."""
-    import requests
-    import sqlalchemy.exc
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as err:
-        raise RegistryError(explained(err)) from err
-    except Exception as err:
-        if type(err).__module__.partition(".")[0] not in OBJECT_STORE:
-            raise
-        raise RegistryError(explained(err)) from err

@@ -12,7 +12,7 @@ from data.errors import BentocastError
 from deploy import lineage
 from deploy.journal import Rollout
 from deploy.settings import NO
-from training import tracking
+from training import registry, tracking
 
 #: Set to false, nothing is logged.
 SWITCH = "DEPLOY_MLFLOW"
@@ -61,7 +61,7 @@ def _log(rollout: Rollout, report: Path) -> str:
     tracking.connect("the rollout ended all the same")
     if not tracking.attach(run, report, FOLDER, {TAG: rollout.state}):
         return f"report: not in MLflow: it knows no run {run}"
-    version = tracking.labelled(labels)
+    version = registry.labelled(labels)
     if version is not None:
-        tracking.tag(version, {TAG: rollout.state})
+        registry.tag(version, {TAG: rollout.state})
     return f"report: in MLflow, run {run}, {FOLDER}/{report.name}"

@@ -9,7 +9,7 @@ from data.errors import RegistryError
 from loadtests.gate.measured import CANDIDATE, Gated
 from loadtests.gate.report import NUMBERS, PAGE
 from loadtests.history.chain import Gate
-from training import tracking
+from training import registry, tracking
 
 #: The tag by which runs of this kind are found again.
 KIND = "load gate"
@@ -47,9 +47,9 @@ def _logged(found: Gated, experiment: str, folder: Path) -> str:
         tracking.log(_params(found), _metrics(found), _tags(found))
         tracking.log_file(folder / PAGE, "load_gate")
         tracking.log_file(folder / NUMBERS, "load_gate")
-    version = tracking.labelled(candidate.labels)
+    version = registry.labelled(candidate.labels)
     if version is not None:
-        tracking.tag(version, {"load_gate": found.verdict.outcome, "load_gate_run": run})
+        registry.tag(version, {"load_gate": found.verdict.outcome, "load_gate_run": run})
     return run
 
 

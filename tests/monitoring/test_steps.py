@@ -159,7 +159,7 @@ def test_only_what_was_rejected_or_taken_back_is_not_tried_again(
 ) -> None:
     marks: list[dict[str, str]] = []
     monkeypatch.setattr("monitoring.steps.tracking.connect", lambda: "")
-    monkeypatch.setattr("monitoring.steps.tracking.version", lambda _, number: number)
-    monkeypatch.setattr("monitoring.steps.tracking.tag", lambda _, tags: marks.append(tags))
+    monkeypatch.setattr("monitoring.steps.registry.version", lambda _, number: number)
+    monkeypatch.setattr("monitoring.steps.registry.tag", lambda _, tags: marks.append(tags))
     commands.told(Retraining(4, 1.0, 2.0, "quality", step, {"version": "3"}, "stopped", "no space", ""))
     assert marks == ([{"rollout": "no space"}] if marked else [])

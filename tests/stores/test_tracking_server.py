@@ -20,7 +20,7 @@ from data.verdict import Verdict
 from tests.service.record.postgresql import Postgresql
 from tests.stores.servers import PASSWORD, USER, ObjectStore, Tracking, running
 from tests.training import tiny
-from training import bento, promote, proof, stages, tracking
+from training import bento, promote, proof, registry, stages, tracking
 
 pytestmark = [
     pytest.mark.services,
@@ -109,7 +109,7 @@ def trained() -> tuple[str, Verdict]:
 
 def champion() -> str | None:
     tracking.connect()
-    found = tracking.alias("town", tracking.CHAMPION)
+    found = registry.alias("town", registry.CHAMPION)
     return found.number if found else None
 
 
@@ -134,7 +134,7 @@ def test_training_registry_and_import_go_through_it(team: Team, models: Path, wo
     wanted = (workspace / "out/model/model.onnx").read_bytes()
     assert [content for path, content in kept.items() if path.endswith("model.onnx")] == [wanted, wanted]
     assert not (workspace / "mlruns").exists()
-    tag, fresh = bento.import_model("town", tracking.CHAMPION, whole=True)
+    tag, fresh = bento.import_model("town", registry.CHAMPION, whole=True)
     assert fresh
     stored = bentoml.models.get(tag)
     assert (Path(stored.path) / "mlflow_model" / "model.onnx").read_bytes() == wanted
@@ -174,12 +174,12 @@ def test_database_that_is_away_is_named_and_comes_back(team: Team, models: Path)
     try:
         assert "is the server's database up? Its log says; " in refused()
         with pytest.raises(RegistryError, match="is the server's database up"):
-            bento.import_model("town", tracking.CHAMPION)
+            bento.import_model("town", registry.CHAMPION)
         assert not list(models.iterdir())
     finally:
         team.database.start()
     assert (champion(), trained()[0]) == ("1", "2")
-    assert bento.import_model("town", tracking.CHAMPION)[1]
+    assert bento.import_model("town", registry.CHAMPION)[1]
 
 
 @pytest.mark.parametrize("kind", ["s3", "s3, and clients speak to it"], indirect=True)
@@ -192,13 +192,13 @@ def test_object_store_that_is_away_is_named_and_comes_back(team: Team, models: P
         assert fix in refused()
         assert (champion(), team.statuses()) == ("1", ["FAILED", "FINISHED"])
         with pytest.raises(RegistryError, match=fix):
-            bento.import_model("town", tracking.CHAMPION)
+            bento.import_model("town", registry.CHAMPION)
         assert not list(models.glob("bentocast/*/model.yaml"))
     finally:
         team.objects.start()
     assert before.items() <= team.artifacts().items()
     assert (trained()[0], champion()) == ("2", "2")
-    assert bento.import_model("town", tracking.CHAMPION)[1]
+    assert bento.import_model("town", registry.CHAMPION)[1]
 
 
 @one_kind
@@ -231,7 +231,7 @@ def test_who_may_only_read_imports_and_does_not_promote(
     told = refused()
     assert "; ask whoever runs the server for the permission EDIT on this experiment and this model; " in told
     assert "s3cret" not in told
-    assert bento.import_model("town", tracking.CHAMPION, whole=True)[1]
+    assert bento.import_model("town", registry.CHAMPION, whole=True)[1]
     assert list(models.glob("bentocast/*/model.yaml"))
 
 

@@ -23,7 +23,7 @@ from data.params import Params
 from data.verdict import Check, Outcome, Verdict
 from tests.training import tiny
 from training import estimator, forecasts, packages, promote, stages, tracking
-from training.tracking import Version
+from training.registry import Version
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in (tiny.BOOLEANS, *tiny.MLFLOW)]
 

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from data.errors import ConfigError, RegistryError
 from tests.ports import free_ports
 from tests.training import tiny
-from training import mlflow_errors, promote, stages, tracking
+from training import mlflow_errors, promote, registry, stages, tracking
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in (tiny.BOOLEANS, *tiny.MLFLOW)]
 
@@ -123,7 +123,7 @@ def test_a_server_that_hangs_up_is_an_error_without_the_password(
     began = time.monotonic()
     tracking.connect()
     with pytest.raises(RegistryError) as caught:
-        tracking.alias("town", tracking.CHAMPION)
+        registry.alias("town", registry.CHAMPION)
     assert time.monotonic() - began < 20
     assert caught.value.message.startswith("MLflow failed: ")
     assert caught.value.message.endswith("; nothing was promoted, the same command tries again")
@@ -135,7 +135,7 @@ def test_a_kind_of_address_that_mlflow_does_not_know_is_an_error(monkeypatch: py
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "carrier-pigeon://roof")
     tracking.connect()
     with pytest.raises(RegistryError, match=r"^MLflow failed: ") as caught:
-        tracking.alias("town", tracking.CHAMPION)
+        registry.alias("town", registry.CHAMPION)
     assert "\n" not in caught.value.message
 
 
@@ -203,18 +203,18 @@ def test_log_steps_draws_a_curve_for_each_column(workspace: Path) -> None:
 @pytest.mark.usefixtures("workspace")
 def test_alias_of_an_unknown_model_is_none() -> None:
     tracking.connect()
-    assert tracking.alias("nobody", tracking.CHAMPION) is None
+    assert registry.alias("nobody", registry.CHAMPION) is None
 
 
 def test_alias_gives_the_version_with_its_tags(succession: Path) -> None:
     tracking.connect()
     client(succession).delete_registered_model_alias("town", "challenger")
-    assert tracking.alias("town", tracking.CHALLENGER) is None
-    found = tracking.alias("town", tracking.CHAMPION)
+    assert registry.alias("town", registry.CHALLENGER) is None
+    found = registry.alias("town", registry.CHAMPION)
     assert found is not None
     assert (found.name, found.number) == ("town", "1")
     assert found.tags["run_id"] == found.run_id
-    assert found == tracking.version("town", "1")
+    assert found == registry.version("town", "1")
 
 
 @pytest.mark.usefixtures("succession")
@@ -222,7 +222,7 @@ def test_alias_gives_the_version_with_its_tags(succession: Path) -> None:
 def test_version_that_is_not_there_is_an_error(name: str, number: str) -> None:
     tracking.connect()
     with pytest.raises(RegistryError) as caught:
-        tracking.version(name, number)
+        registry.version(name, number)
     assert caught.value.message == f"MLflow holds no version {number!r} of {name!r}: see them in `mlflow ui`"
 
 
@@ -231,14 +231,14 @@ def test_promote_moves_the_alias_and_says_why(succession: Path) -> None:
     found = client(succession)
     source = found.get_model_version("town", "1").source
     second = found.create_model_version("town", source).version
-    tracking.promote(tracking.version("town", str(second)), {"promoted_because": "it was asked for"})
+    registry.promote(registry.version("town", str(second)), {"promoted_because": "it was asked for"})
     assert str(found.get_model_version_by_alias("town", "champion").version) == str(second) == "2"
     assert found.get_model_version("town", "2").tags == {"promoted_because": "it was asked for"}
 
 
 def test_files_gives_model_and_forecasts_for_as_long_as_they_are_needed(succession: Path) -> None:
     tracking.connect()
-    with tracking.files(tracking.version("town", "1")) as (model, forecasts):
+    with registry.files(registry.version("town", "1")) as (model, forecasts):
         assert (model / "model.onnx").read_bytes() == (succession / "out/model/model.onnx").read_bytes()
         assert forecasts.read_bytes() == (succession / "out/forecasts.parquet").read_bytes()
     assert not model.exists()
@@ -271,7 +271,7 @@ def test_a_tracking_server_over_http_does_as_the_database_does(
         version, verdict, _ = promote.run(config, *stages.load(config))
         assert (version.number, verdict.passed) == ("2", True)
         assert verdict.checks[-1].numbers["ratio"] == 1.0
-        found = tracking.alias("town", tracking.CHAMPION)
+        found = registry.alias("town", registry.CHAMPION)
         assert found is not None
         assert found.number == "2"
         assert list((tmp_path / "artifacts").rglob("model.onnx"))
