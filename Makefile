@@ -99,6 +99,7 @@ stack: venv ## the whole stack by docker compose: router, service, MLflow, Postg
 	python -m monitoring config --out out/stack
 	python -m monitoring dashboards --out out/stack/dashboards
 	UID=$$(id -u) docker compose up --detach --build --wait
+	UID=$$(id -u) docker compose up --detach --wait --force-recreate --no-deps prometheus alertmanager # files are mounted one by one: new ones come with new containers
 
 bench: venv ## benchmarks, as ratios against peers in one run
 	python -m tests.bench

@@ -221,22 +221,29 @@ def _local(workers: int) -> Iterator[Any]:
 
     # Dask's profiler looks at every worker a hundred times a second, and nobody reads what it saw.
     chosen = {"distributed.nanny.pre-spawn-environ": ENVIRONMENT, "distributed.worker.profile.enabled": False}
-    with _quiet(), dask.config.set(chosen):
-        cluster = distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-        )
+    with _quiet(), dask.config.set(chosen), contextlib.ExitStack() as ending:
         try:
-            with _closing(distributed.Client(cluster, set_as_default=False, timeout=START_SECONDS)) as client:
-                client.wait_for_workers(workers, timeout=START_SECONDS)
-                yield client
-        finally:
-            cluster.close()
+            cluster = ending.enter_context(
+                distributed.LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    memory_limit=0,
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+            made = distributed.Client(cluster, set_as_default=False, timeout=START_SECONDS)
+            client = ending.enter_context(_closing(made))
+            client.wait_for_workers(workers, timeout=START_SECONDS)
+        except (OSError, RuntimeError) as err:
+            raise ClusterError(
+                f"{workers} processes did not all start ({type(err).__name__}: {err}): give fewer by "
+                "--workers, or end what else this machine does",
+                param="workers",
+            ) from err
+        yield client
 
 
 @contextlib.contextmanager

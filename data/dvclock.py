@@ -48,6 +48,11 @@ def check(lock: Path = LOCK) -> int:
         DataError: something is missing or differs.
     """
     made = outs(lock)
+    if not made:
+        raise DataError(
+            f"{lock} names nothing that the pipeline made, so nothing can be compared: check out a commit whose lock does, or "
+            "make it with `dvc repro`"
+        )
     for out in made:
         got = _hash(out.path)
         if got != out.md5:

@@ -308,7 +308,8 @@ def sha256(path: Path) -> str:
         ModelError: there is no such file.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as err:
         raise ModelError(f"{path} not found: import the model again") from err
 

@@ -50,7 +50,13 @@ def check(name: str | None = None) -> Found:
         cache = repository.cache.local
         found = Found(repository.cloud.get_remote(name).name)
         used = repository.used_objs(push=True).values()
-        for oid in sorted({one.value for hashes in used for one in hashes if one.name == "md5"}):
+        wanted = sorted({one.value for hashes in used for one in hashes if one.name == "md5"})
+        if not wanted:
+            raise SourceError(
+                "DVC knows of no object here, so nothing was looked through: run `dvc repro`, or check out a commit with "
+                "its dvc.lock"
+            )
+        for oid in wanted:
             here = _is_whole(cache, oid)
             if not here and cache.fs.exists(cache.oid_to_path(oid)):
                 cache.fs.remove(cache.oid_to_path(oid))
@@ -98,6 +104,8 @@ def _named(name: str | None) -> Iterator[None]:
     """Say which remote failed instead of showing a traceback: each kind of remote raises errors of its own library."""
     try:
         yield
+    except SourceError:
+        raise
     except Exception as err:
         text = address.mask(" ".join(str(err).split()))[:300]
         raise SourceError(

@@ -21,7 +21,7 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
 from data.errors import ConfigError, NotFoundError
-from data.forecaster import ONNX_FILE
+from data.forecaster import ONNX_FILE, sha256
 from deploy import lineage, locked
 from service import bill
 from service.image import PYTHON
@@ -87,7 +87,7 @@ def _digests(bento: Any) -> Iterator[tuple[str, str]]:
     """Path and SHA-256 of all files that run: code, requirements, model."""
     folder = Path(bento.path)
     try:
-        yield str(locked.IN_BENTO), bill.digest(folder / locked.IN_BENTO)
+        yield str(locked.IN_BENTO), sha256(folder / locked.IN_BENTO)
     except FileNotFoundError as err:
         raise NotFoundError(f"{err.filename} not found: the Bento is not whole, build it again") from err
     yield from bill.digests(folder / bill.CODE, bill.CODE)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from data.errors import BentocastError, ConfigError
+from data.forecaster import sha256
 
 #: Folder of a Bento's code, and before the names of its model's files.
 CODE, MODEL = "src", "model"
@@ -47,13 +47,7 @@ def digests(folder: Path, prefix: str) -> Iterator[tuple[str, str]]:
     """Name in a bill and SHA-256 of each file in a folder, but for what Python compiled."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and COMPILED not in path.parts:
-            yield f"{prefix}/{path.relative_to(folder).as_posix()}", digest(path)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            yield f"{prefix}/{path.relative_to(folder).as_posix()}", sha256(path)
 
 
 def differences(named: Mapping[str, str], found: Mapping[str, str]) -> list[str]:

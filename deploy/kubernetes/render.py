@@ -146,10 +146,6 @@ def _block(operations: list[Object]) -> str:
     return yaml.dump(operations, Dumper=_Dumper, sort_keys=False, width=120)
 
 
-def _holds(folder: Path) -> list[Path]:
-    return [path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()] if folder.is_dir() else []
-
-
 class _Dumper(yaml.SafeDumper):
     """Texts of more than one line as blocks, nothing by reference."""
 

@@ -117,6 +117,11 @@ def looks(seconds: int) -> list[int]:
 
 
 def _weighted(plan: Plan) -> list[Step]:
+    if plan.end != "promote":
+        raise ConfigError(
+            f"deploy.canary.end: got {plan.end!r}, wanted 'promote': Argo Rollouts promotes what has passed its last step; keep "
+            "such a plan for `python -m deploy canary --plan FILE`"
+        )
     by_header = next((step for step in plan.steps if step.header), None)
     if by_header:
         raise ConfigError(

@@ -48,8 +48,12 @@ def to_parquet(path: Path, parquet: Path, design: Design) -> None:
                     writer.write_batch(pa.record_batch(columns, schema=kinds))
     except FileNotFoundError as err:
         raise DataError(f"{path} not found: check its spelling, and the folder you are in") from err
-    except pa.ArrowInvalid as err:
-        raise DataError(f"{path}: cannot be read as CSV: {line(err)}") from err
+    except (pa.ArrowInvalid, OSError) as err:
+        if isinstance(err, OSError) and err.errno is not None:
+            raise  # a disk that is full, say: those of a damaged file have no number
+        raise DataError(
+            f"{path}: cannot be read as CSV: {line(err)}; is it whole, and what the end of its name says?"
+        ) from err
 
 
 def _wanted(design: Design) -> tuple[set[str], set[str]]:

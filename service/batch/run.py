@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data import cluster, forecaster
+from data import atomic, cluster, forecaster
 from data.cluster import Each
 from data.errors import ConfigError, DataError, RegistryError, RequestError
 from data.forecaster import Forecaster
@@ -183,9 +183,8 @@ def _converted(path: Path, parts: Parts, model: Forecaster) -> Path:
     """CSV as Parquet, converted once."""
     converted = parts.folder / CONVERTED
     if not converted.exists():
-        scratch = converted.with_suffix(".unfinished")
-        delimited.to_parquet(path, scratch, model.design)
-        scratch.replace(converted)
+        with atomic.replacing(converted) as scratch:
+            delimited.to_parquet(path, scratch, model.design)
     return converted
 
 
@@ -208,10 +207,12 @@ def _finish(asked: Asked, parts: Parts, cut: Sequence[Chunk], made_from: dict[st
     if rejected and (not asked.skip_bad or len(rejected) == series):
         name, why = rejected[0]
         fix = (
-            "mend the table"
-            if len(rejected) == series
-            else "mend them, or add --skip-bad to have the forecasts of the others, which are made and kept"
+            "mend them and run it again with --fresh, or add --skip-bad to have the forecasts of the others, which are made "
+            "and kept"
         )
+        if len(rejected) == series:
+            fix = "mend the table"
+            parts.clear()
         raise DataError(
             f"{len(rejected)} of {series} series cannot be forecast, so {asked.output} was not written; {name!r} {why} "
             f"(all are listed in {parts.rejected_file}); {fix}"

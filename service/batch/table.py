@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +108,8 @@ def find(path: Path, design: Design, shown: Path | None = None) -> Table:
         DataError: it is no Parquet file, or a column is missing.
     """
     with _opened(path) as file:
-        found: list[str] = file.schema_arrow.names
+        kinds = file.schema_arrow
+        found: list[str] = kinds.names
     declared = design.declaration.series
     covariates = dict.fromkeys((*design.future, *design.past))
     own = {"timestamp": declared.timestamp, "target": declared.target} | {name: name for name in covariates}
@@ -124,6 +127,9 @@ def find(path: Path, design: Design, shown: Path | None = None) -> Table:
     twice = [column for column in columns.values() if found.count(column) > 1]
     if twice:
         raise DataError(f"{shown or path}: column {twice[0]!r} occurs more than once, wanted it once", param=twice[0])
+    name = columns.get("series_id")
+    if name and arrow().types.is_nested(kinds.field(name).type):
+        raise DataError(f"{shown or path}: column {name!r} is {kinds.field(name).type}, wanted text", param=name)
     return Table(
         path=str(path.resolve()),
         shown=str(shown or path),
@@ -207,18 +213,23 @@ def read(table: Table, chunk: Chunk) -> Rows:
     return Rows(series, seconds, dict(zip(table.numbers, numbers, strict=True)))
 
 
-def _opened(path: Path, known: Table | None = None) -> Any:
-    """The file, to be closed.
+@contextlib.contextmanager
+def _opened(path: Path, known: Table | None = None) -> Iterator[Any]:
+    """The file, for as long as the block reads from it.
 
     Args:
         path: of the file.
         known: what was seen of it before, on this machine or another.
+
+    Raises:
+        DataError: it is no Parquet file, has changed, or a page of it is damaged.
     """
     pa = arrow()
     try:
         if known and path.stat().st_size != known.size_bytes:
             raise DataError(f"{path} has changed since it was first looked at: run the command again")
-        return pa.parquet.ParquetFile(path, read_dictionary=[known.id] if known and known.id else None)
+        with pa.parquet.ParquetFile(path, read_dictionary=[known.id] if known and known.id else None) as file:
+            yield file
     except FileNotFoundError as err:
         where = "; every worker of a cluster has to see it under this path" if known else ""
         raise DataError(f"{path} not found{where}: check its spelling, and the folder you are in") from err

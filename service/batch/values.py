@@ -51,11 +51,13 @@ def seconds(column: Any, name: str, shown: str) -> Integers:
 def _without_zone(column: Any) -> Any:
     """Text of times without the offset that all of them share."""
     pc = arrow().compute
-    zones = pc.extract_regex(column, r"[T ]\d\d.*?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)$").field(0)
-    if zones.null_count == len(zones):
+    # Where nothing matches, the part is empty text.
+    zones = pc.extract_regex(column.drop_null(), r"[T ]\d\d.*?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)$").field(0)
+    found = pc.unique(zones).to_pylist()
+    if len(found) > 1:
+        raise arrow().ArrowInvalid(f"the time zone jumps: {', '.join(one or 'none' for one in found[:5])}")
+    if found in ([], [""]):
         return column
-    if zones.null_count or len(pc.unique(zones)) > 1:
-        raise arrow().ArrowInvalid("the time zone jumps")
     return pc.replace_substring_regex(column, r"(Z|[+-]\d\d(?::?\d\d)?)$", "")
 
 

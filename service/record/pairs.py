@@ -27,7 +27,10 @@ _FETCH = 500
 
 #: Numbers are taken as the driver gives them, bytes, without a call for each.
 _COLUMNS = [
-    *(FORECASTS.c[name] for name in ("id", "series", "model_version", "created_at", "origin", "step_seconds")),
+    *(
+        FORECASTS.c[name]
+        for name in ("id", "last_time", "series", "model_version", "created_at", "origin", "step_seconds")
+    ),
     *(type_coerce(FORECASTS.c[name], NullType()) for name in ("mean", "levels", "quantiles")),
 ]
 #: Time of the last step and id of a forecast: the place in the order in which they are read.
@@ -104,8 +107,8 @@ def _forecasts(connection: Connection, chunk: Select[Any]) -> tuple[list[StoredF
                 break
     place = None
     if numbers >= 8 * CHUNK_NUMBERS or len(levels) == CHUNK_FORECASTS:
-        key = columns[0][-1]
-        place = connection.execute(select(FORECASTS.c.last_time).where(FORECASTS.c.id == key)).scalar_one(), key
+        ids, times = columns[:2]
+        place = times[-1], ids[-1]
     whole = (_whole(group) for group in _alike(columns, levels))
     return [_stored(group) for group in whole if group[0]], place
 
@@ -151,7 +154,7 @@ def _lengths(blobs: Sequence[bytes]) -> Integers:
 
 def _stored(columns: Sequence[Sequence[Any]]) -> StoredForecasts:
     """Of rows with the same levels."""
-    _, series, versions, created, origins, seconds, means, levels, quantiles = columns
+    _, _, series, versions, created, origins, seconds, means, levels, quantiles = columns
     level, horizon = _numbers(levels[0]), _lengths(means) // 8
     if (horizon == horizon[0]).all():
         cube = _numbers(b"".join(quantiles)).reshape(len(series), level.size, horizon[0])

@@ -154,6 +154,16 @@ class TestCluster:
         ):
             pass
 
+    def test_processes_that_do_not_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cluster, "ENVIRONMENT", cluster.ENVIRONMENT | {"PYTHONHOME": "/nowhere"})
+        with (
+            pytest.raises(
+                cluster.ClusterError, match=r"1 processes did not all start \(.*give fewer by --workers"
+            ),
+            cluster.opened(options("--workers", "1"), {}),
+        ):
+            pass
+
     def test_a_scheduler_without_workers(self, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cluster, "ANSWER_SECONDS", 1.0)
         with (

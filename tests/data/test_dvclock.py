@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data import dvclock
-from data.errors import DataError
+from data import dvclock, remote
+from data.errors import DataError, SourceError
 
 STAGES = """
 stages:
@@ -84,6 +84,21 @@ def test_a_folder_is_compared_with_all_its_files(project: Path, what: str) -> No
     message = refused()
     assert message.startswith("many is not what dvc.lock says: got ")
     assert ("no such file" in message) == (what == "nothing")
+
+
+def test_a_lock_of_nothing_is_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for text in ("stages: {}", yaml.safe_dump({"stages": {"make": {"cmd": "true"}}})):
+        (tmp_path / "dvc.lock").write_text(text)
+        assert refused().startswith("dvc.lock names nothing that the pipeline made, so nothing can be compared")
+
+
+def test_a_remote_of_nothing_is_no_pass(project: Path) -> None:
+    (project / "dvc.lock").unlink()
+    (project / "dvc.yaml").write_text("stages: {}\n")
+    subprocess.run(["dvc", "remote", "add", "-q", "--default", "near", "near"], cwd=project, check=True)
+    with pytest.raises(SourceError, match="DVC knows of no object here, so nothing was looked through"):
+        remote.check()
 
 
 def test_no_lock_and_a_damaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

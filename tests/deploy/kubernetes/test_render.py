@@ -264,6 +264,7 @@ def test_no_secret_is_in_any_file() -> None:
         ({"kubernetes": None}, "deploy.kubernetes: got null, wanted what is known of the cluster"),
         ({"canary": {"steps": [{"weight": 0.125}]}}, "got weight 0.125, wanted whole percent"),
         ({"canary": {"steps": [{"weight": 0.001}]}}, "got weight 0.001, wanted whole percent"),
+        ({"canary": {"steps": [{"weight": 0.5}], "end": "stop"}}, "deploy.canary.end: got 'stop', wanted 'promote'"),
         ({"canary": {"steps": [{"mirror": 0.5}]}}, "got no step with a weight, wanted one"),
         (
             {"canary": {"steps": [{"header": {"name": "x", "value": "y"}}, {"weight": 0.5}]}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -97,6 +98,27 @@ class TestRefused:
         wanted.input.mkdir()
         assert "in.parquet is a folder, wanted one Parquet or CSV file" in refused(wanted)
 
+    def test_a_file_that_is_damaged_within(self, city: World, tmp_path: Path) -> None:
+        wanted = asked(city, self.table(city), tmp_path)
+        kept = bytearray(wanted.input.read_bytes())
+        kept[4 : len(kept) // 2] = bytes(len(kept) // 2 - 4)
+        wanted.input.write_bytes(kept)
+        assert "damaged or cut off" in refused(wanted)
+        table = tmp_path / "in.csv.gz"
+        pa.csv.write_csv(self.table(city), tmp_path / "in.csv")
+        packed = gzip.compress((tmp_path / "in.csv").read_bytes())
+        for content in (packed[: len(packed) // 2], b"series_id,timestamp\n"):
+            table.write_bytes(content)
+            text = refused(Asked(table, tmp_path / "out.parquet", model=str(city.folder)))
+            assert "in.csv.gz: cannot be read as CSV: " in text
+            assert text.endswith("; is it whole, and what the end of its name says?")
+
+    def test_names_that_are_lists(self, city: World, tmp_path: Path) -> None:
+        made = self.table(city)
+        names = pa.array([[name] for name in made["series_id"].to_pylist()])
+        made = made.set_column(made.column_names.index("series_id"), "series_id", names)
+        assert "column 'series_id' is list<" in refused(asked(city, made, tmp_path))
+
     def test_an_output_that_cannot_be(self, city: World, tmp_path: Path) -> None:
         path = tables.write(tmp_path / "in.parquet", self.table(city))
         text = refused(Asked(path, tmp_path / "no" / "out.parquet", model=str(city.folder)), ConfigError)
@@ -119,7 +141,11 @@ class TestRefused:
         )
         zones = pa.array(["2024-03-31T01:00+01:00", "2024-03-31T03:00+02:00"] * made.num_rows).slice(0, made.num_rows)
         text = refused(asked(city, made.set_column(1, "timestamp", zones), tmp_path))
-        assert "the time zone jumps" in text
+        assert "the time zone jumps: +01:00, +02:00" in text
+        some = changed(
+            made.set_column(1, "timestamp", pa.array(["2024-03-31T01:00Z"] * made.num_rows)), "timestamp", 3, None
+        )
+        assert "column 'timestamp' is empty in 1 rows" in refused(asked(city, some, tmp_path))
         assert "column 'timestamp' is int64, wanted times" in refused(
             asked(city, made.set_column(1, "timestamp", pa.array(range(made.num_rows))), tmp_path)
         )
@@ -155,7 +181,7 @@ class TestRefused:
         text = refused(wanted)
         assert text.startswith(f"1 of 4 series cannot be forecast, so {wanted.output} was not written; 'series 0000' ")
         assert why in text
-        assert "add --skip-bad" in text
+        assert "mend them and run it again with --fresh, or add --skip-bad" in text
         stopped = Stopped(0)
         said = run.run(Asked(**vars(wanted) | {"skip_bad": True}), stopped)
         assert said.endswith(f"; 1 skipped, see {wanted.output}.rejected.csv")
@@ -180,6 +206,7 @@ class TestRefused:
         text = refused(asked(city, own, tmp_path, skip_bad=True))
         assert text.startswith("1 of 1 series cannot be forecast")
         assert text.endswith("mend the table")
+        run.run(asked(city, self.table(city), tmp_path))  # nothing is left that another input would have to fit
 
     def test_a_list_of_rejected_series_goes_with_its_reason(self, city: World, tmp_path: Path) -> None:
         run.run(asked(city, changed(self.table(city), "target", 40, -1.0), tmp_path, skip_bad=True))
