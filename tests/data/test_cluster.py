@@ -155,6 +155,8 @@ class TestCluster:
             pass
 
     def test_processes_that_do_not_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYTHONHOME", "")  # Dask leaves in this process, too, what it starts others with
+        monkeypatch.delenv("PYTHONHOME")
         monkeypatch.setattr(cluster, "ENVIRONMENT", cluster.ENVIRONMENT | {"PYTHONHOME": "/nowhere"})
         with (
             pytest.raises(
