@@ -184,20 +184,20 @@ def _errors(story: Story) -> Figure:
 
 
 def _latencies(story: Story) -> Figure:
-    """Share of answers that took longer, by latency."""
+    """Share of answers that took longer, by latency, of the candidate and of what it was compared with."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
-    timed = [one.meter.sums for one in story.progress.counted if one.timed]
-    for version, colour, label in (
-        (story.progress.stable, QUIET, "before"),
-        (story.progress.candidate, STRONG, "candidate"),
-    ):
-        whole = sum((sums.get(version, Counters()) for sums in timed), Counters())
+    progress = story.progress
+    timed = [one.meter.sums for one in progress.counted if one.timed]
+    before = [sums.get(progress.baseline) or sums.get(progress.stable, Counters()) for sums in timed]
+    candidate = [sums.get(progress.candidate, Counters()) for sums in timed]
+    for counted, colour, label in ((before, QUIET, "before"), (candidate, STRONG, "candidate")):
+        whole = sum(counted, Counters())
         total = whole.within.get(math.inf, 0)
         shares = [(edge * 1e3, 100 * count / total) for edge, count in whole.over().items() if count] if total else []
         if shares:
             axes.plot(*zip(*shares, strict=True), color=colour, lw=1.8, marker="o", ms=2.5, label=label)
-    for edge in story.progress.edges:
+    for edge in progress.edges:
         axes.axvline(edge * 1e3, color=QUIET, lw=0.6, ls=":")
     axes.set(xscale="log", yscale="log", xlabel="ms", ylabel="% of answers that took longer")
     page.ticks(axes.xaxis)

@@ -159,9 +159,7 @@ class TestCluster:
         monkeypatch.delenv("PYTHONHOME")
         monkeypatch.setattr(cluster, "ENVIRONMENT", cluster.ENVIRONMENT | {"PYTHONHOME": "/nowhere"})
         with (
-            pytest.raises(
-                cluster.ClusterError, match=r"1 processes did not all start \(.*give fewer by --workers"
-            ),
+            pytest.raises(cluster.ClusterError, match=r"1 processes did not all start \(.*give fewer by --workers"),
             cluster.opened(options("--workers", "1"), {}),
         ):
             pass
