@@ -8,7 +8,7 @@ import pytest
 
 from data.verdict import Outcome
 from deploy.verdicts.prometheus import PrometheusError
-from tests.deploy.verdicts.town import MARKS, Town
+from tests.deploy.verdicts.town import MARKS, SCRAPE_TIMEOUT_SECONDS, Town
 
 pytestmark = MARKS
 
@@ -54,7 +54,7 @@ def test_phases_are_read_from_the_weight(town: Town) -> None:
     read = town.source.phases("canary_weight", time.time() - 600, time.time())
     assert [weight for weight, _, _ in read] == [0.25, 0.5]
     for (_, began, ended), (_, (really_began, really_ended)) in zip(read, phases, strict=True):
-        assert really_began <= began < ended <= really_ended + 1
+        assert really_began - SCRAPE_TIMEOUT_SECONDS <= began < ended <= really_ended + 1
     verdict = town.verdict([], weights="canary_weight")
     assert verdict.checks[0].outcome is Outcome.PASS, str(verdict)
     with pytest.raises(PrometheusError, match="up: got 2 series, wanted the candidate's alone"):

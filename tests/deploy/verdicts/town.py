@@ -33,8 +33,10 @@ MARKS = [
     pytest.mark.skipif(BINARY is None, reason="wants Debian's package prometheus: make test-services as root"),
 ]
 
+#: A scrape carries the moment when it was asked for, up to so long before it was answered.
+SCRAPE_TIMEOUT_SECONDS = 0.2
 CONFIGURATION = """
-global: {{scrape_interval: 250ms, scrape_timeout: 200ms}}
+global: {{scrape_interval: 250ms, scrape_timeout: {timeout:.0f}ms}}
 scrape_configs:
 - job_name: bentocast
   static_configs: [{{targets: ["127.0.0.1:{stable}"], labels: {{namespace: prod, rollouts_pod_template_hash: old}}}}]
@@ -124,7 +126,9 @@ def up(city: World, folder: Path) -> Iterator[Town]:
     url = f"http://127.0.0.1:{port}"
     with stable.on_page() as one, candidate.on_page() as other, (folder / "log").open("wb") as log:
         configuration = folder / "prometheus.yml"
-        configuration.write_text(CONFIGURATION.format(stable=one, candidate=other))
+        configuration.write_text(
+            CONFIGURATION.format(stable=one, candidate=other, timeout=1e3 * SCRAPE_TIMEOUT_SECONDS)
+        )
         assert BINARY is not None
         command = [BINARY, f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}"]
         with subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log) as process:
