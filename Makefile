@@ -96,7 +96,7 @@ monitoring: localhost venv ## Prometheus, alerts and the seven tests on this mac
 	python -m monitoring up
 
 stack: venv ## the whole stack by docker compose: router, service, MLflow, PostgreSQL, object store, Prometheus, Grafana
-	python -m monitoring config --out out/stack
+	python -m monitoring config --stack --out out/stack
 	python -m monitoring dashboards --out out/stack/dashboards
 	UID=$$(id -u) docker compose up --detach --build --wait
 	UID=$$(id -u) docker compose up --detach --wait --force-recreate --no-deps prometheus alertmanager # files are mounted one by one: new ones come with new containers

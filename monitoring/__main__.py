@@ -84,7 +84,9 @@ def main(argv: list[str]) -> None:
         metavar="SERVER=PORT",
         help="of prometheus, alertmanager, pushgateway, exporter (default: the usual one, or one that is free)",
     )
-    made["config"].add_argument(
+    where = made["config"].add_mutually_exclusive_group()
+    where.add_argument("--stack", action="store_true", help="for the containers of compose.yaml (see `make stack`)")
+    where.add_argument(
         "--kubernetes",
         action="store_true",
         help="the rules alone, for the Prometheus operator (kubectl apply -k FOLDER)",

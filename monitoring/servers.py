@@ -33,20 +33,35 @@ class Addresses:
     """Who is asked and told, `host:port` each.
 
     Attributes:
-        targets: file in which the deployment says whom to ask (see `deploy.running.discovery`).
+        targets: file in which the deployment says whom to ask (see `deploy.running.discovery`); None if there is none.
         services: that are asked besides, such as one of `make run`.
+        router: an Envoy's page for Prometheus; None if there is none, or it is in the file.
         exporter: `python -m monitoring serve`.
         prometheus: itself.
         alertmanager: None if there is none.
         pushgateway: None if there is none.
     """
 
-    targets: Path
+    targets: Path | None
     services: tuple[str, ...] = ()
+    router: str | None = None
     exporter: str = "127.0.0.1:9108"
     prometheus: str = "127.0.0.1:9090"
     alertmanager: str | None = "127.0.0.1:9093"
     pushgateway: str | None = "127.0.0.1:9091"
+
+
+#: Of compose.yaml, by the names of its services. The seven tests run on the machine itself (`python -m monitoring serve
+#: --host 0.0.0.0`), where record and MLflow are reached.
+STACK = Addresses(
+    targets=None,
+    services=("service:3000",),
+    router="envoy:9902",
+    exporter="host.docker.internal:9108",
+    prometheus="localhost:9090",
+    alertmanager="alertmanager:9093",
+    pushgateway="pushgateway:9091",
+)
 
 
 def write(folder: Path, params: Params, addresses: Addresses, environ: Mapping[str, str] = os.environ) -> None:
@@ -92,6 +107,7 @@ def prometheus(addresses: Addresses) -> dict[str, Any]:
     """What Prometheus scrapes, and whom it tells."""
     static = [
         ("bentocast", addresses.services),
+        ("router", (addresses.router,)),
         ("monitoring", (addresses.exporter,)),
         ("prometheus", (addresses.prometheus,)),
         ("alertmanager", (addresses.alertmanager,)),
@@ -101,7 +117,7 @@ def prometheus(addresses: Addresses) -> dict[str, Any]:
     made: dict[str, Any] = {
         "global": {"scrape_interval": SCRAPE, "evaluation_interval": SCRAPE},
         "rule_files": [RULES],
-        "scrape_configs": [_deployment(addresses.targets), *jobs],
+        "scrape_configs": [*([_deployment(addresses.targets)] if addresses.targets else []), *jobs],
     }
     if addresses.alertmanager:
         managers = [{"static_configs": [{"targets": [addresses.alertmanager]}]}]
@@ -143,6 +159,9 @@ def _job(name: str, targets: list[str]) -> dict[str, Any]:
         "static_configs": [{"targets": targets}],
         "metric_relabel_configs": list(_DROPPED),
     }
+    if name == "router":
+        made["metrics_path"] = "/stats/prometheus"
+        made["metric_relabel_configs"].append({"source_labels": ["__name__"], "regex": ENVOY, "action": "keep"})
     if name in ("bentocast", "pushgateway"):
         made["honor_labels"] = True
     return made

@@ -86,7 +86,12 @@ def plan(home: Path, params: Path, ports: Mapping[str, int], targets: Path, serv
         command.say(f"{name} is not installed and left out: {INSTALL}")
     at = {name: f"127.0.0.1:{_port(name, ports.get(name))}" for name in (*programs, "exporter")}
     addresses = servers.Addresses(
-        targets, services, at["exporter"], at["prometheus"], at.get("alertmanager"), at.get("pushgateway")
+        targets=targets,
+        services=services,
+        exporter=at["exporter"],
+        prometheus=at["prometheus"],
+        alertmanager=at.get("alertmanager"),
+        pushgateway=at.get("pushgateway"),
     )
     port = at["exporter"].rpartition(":")[2]
     options = {
@@ -194,7 +199,7 @@ def _tell(made: Plan) -> None:
         if address:
             command.say(f"{name:12} http://{address}")
     command.say(f"{'the page':12} http://{where.exporter}")
-    watched = [*([str(where.targets)] if where.targets.exists() else []), *where.services]
+    watched = [*([str(where.targets)] if where.targets and where.targets.exists() else []), *where.services]
     command.say(f"{'watched':12} {', '.join(watched) or f'nothing yet: {where.targets} does not exist'}")
     command.say(f"logs are in {made.home / 'logs'}; Ctrl-C ends all of them")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from data import durations
 from data.deployment import Deploy, Kubernetes
 from deploy.kubernetes import objects
@@ -152,12 +154,23 @@ def scaling(config: Deploy) -> list[Object]:
     return [budget, scaler]
 
 
+#: The operator has a label `endpoint` of its own, the port's name, which would push aside the service's: the route. What is
+#: dropped is what `monitoring.servers` drops.
+_AS_THE_SERVICE_SAYS: dict[str, Any] = {
+    "honorLabels": True,
+    "metricRelabelings": [
+        {"action": "labeldrop", "regex": "pid"},
+        {"sourceLabels": ["__name__"], "regex": ".+_created", "action": "drop"},
+    ],
+}
+
+
 def scraping() -> list[Object]:
     """Whom Prometheus (of the Prometheus operator) asks, and the label that tells versions apart."""
     spec = {
         "jobLabel": "app.kubernetes.io/name",
         "selector": {"matchLabels": {**objects.selected(APP), SCRAPED: "true"}},
         "podTargetLabels": [HASH],
-        "endpoints": [{"port": "http", "path": "/metrics", "interval": "15s"}],
+        "endpoints": [{"port": "http", "path": "/metrics", "interval": "15s", **_AS_THE_SERVICE_SAYS}],
     }
     return [made("ServiceMonitor", "monitoring.coreos.com/v1", APP, spec)]

@@ -31,7 +31,8 @@ def config(params: Params, asked: argparse.Namespace) -> int:
         servers.write_for_cluster(asked.out, params)
         command.say(f"{asked.out}: for `kubectl apply -k`, in the namespace of the service")
         return 0
-    places = servers.Addresses(Place.of(os.environ).folder / "targets.json", tuple(asked.target))
+    own = servers.Addresses(Place.of(os.environ).folder / "targets.json", tuple(asked.target))
+    places = servers.STACK if asked.stack else own
     servers.write(asked.out, params, places)
     command.say(f"{asked.out}: {servers.PROMETHEUS}, {servers.RULES}, {servers.ALERTMANAGER}")
     return 0

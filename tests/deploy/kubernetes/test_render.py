@@ -17,6 +17,7 @@ from data.deployment import Deploy
 from data.errors import ConfigError
 from deploy.kubernetes import objects, render, traffic, verdicts, workload
 from deploy.verdicts import asked
+from monitoring import servers
 from service import endpoints, health, reflection
 from service.metrics import Metrics
 from service.protocols import grpc_bentoml, grpc_forecast, grpc_inference
@@ -243,7 +244,12 @@ def test_prometheus_asks_each_pod_once_and_knows_its_version() -> None:
     wanted = monitor["spec"]["selector"]["matchLabels"].items()
     services = [one for one in made("base")["Service"] if wanted <= one["metadata"]["labels"].items()]
     assert [one["metadata"]["name"] for one in services] == ["bentocast"]
-    assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in services[0]["spec"]["ports"]}
+    (page,) = monitor["spec"]["endpoints"]
+    assert page["port"] in {port["name"] for port in services[0]["spec"]["ports"]}
+    assert page["honorLabels"], "the operator's own label `endpoint` would take the place of the service's"
+    local = servers.prometheus(servers.Addresses(None, services=("here:3000",)))["scrape_configs"][0]
+    ours = json.dumps(local["metric_relabel_configs"]).replace("source_labels", "sourceLabels")
+    assert page["metricRelabelings"] == json.loads(ours)
 
 
 def test_who_may_reach_whom() -> None:

@@ -16,6 +16,8 @@ import httpx
 import pytest
 import yaml
 
+from data import configuration
+from monitoring import servers
 from service.proto import forecast_pb2
 from tests.ports import free_ports
 from tests.service import live
@@ -67,7 +69,7 @@ def test_secrets_have_to_be_said() -> None:
 
 def test_what_make_stack_writes_is_what_is_mounted(tmp_path: Path) -> None:
     done = subprocess.run(["make", "-n", "stack"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    told = re.findall(r"python -m (monitoring \w+ --out \S+)", done)
+    told = re.findall(r"python -m (monitoring \w+ .*--out \S+)", done)
     for command in told:
         *words, place = command.split()
         whole: list[str] = [sys.executable, "-m", *words, str(tmp_path / place)]
@@ -80,12 +82,12 @@ def test_what_make_stack_writes_is_what_is_mounted(tmp_path: Path) -> None:
 
 @pytest.mark.services
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="wants Debian's package prometheus")
-def test_prometheus_takes_its_configuration() -> None:
-    command = ["promtool", "check", "config", "--syntax-only", str(ROOT / "deploy/stack/prometheus.yml")]
+def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
+    servers.write(tmp_path, configuration.load(ROOT / "params.yaml"), servers.STACK, {})
+    command = ["promtool", "check", "config", str(tmp_path / servers.PROMETHEUS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    jobs = yaml.safe_load((ROOT / "deploy/stack/prometheus.yml").read_text())["scrape_configs"]
-    for job in jobs:
+    for job in servers.prometheus(servers.STACK)["scrape_configs"]:
         for target in job["static_configs"][0]["targets"]:
             assert target.partition(":")[0] in {*SERVICES, "localhost", "host.docker.internal"}
 
