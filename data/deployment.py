@@ -146,8 +146,10 @@ class Plan(Section):
         return self
 
     def has_baseline(self, step: Step) -> bool:
-        """Whether a baseline gets as much traffic as the candidate in a step."""
-        return self.baseline and not self.replace and step.weight is not None and step.weight <= 0.5
+        """Whether a baseline gets as much traffic as the candidate in a step; one that stays is not judged."""
+        stays = self.end == "stay" and step is self.steps[-1]
+        is_small = step.weight is not None and step.weight <= 0.5
+        return self.baseline and is_small and not self.replace and not stays
 
 
 CANARY = Plan(

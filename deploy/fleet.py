@@ -280,9 +280,14 @@ class Fleet:
 
     def scale(self, version: Version, many: int) -> None:
         """Have so many instances of a version; new ones get requests once they are ready, old ones end when idle."""
-        self.bring(version, many)
-        too_many = self.of(version.name)[many:]
-        self._take_away(too_many)
+        known = {one.name for one in self.of(version.name)}
+        there = self.bring(version, many)
+        too_many = there[many:]
+        try:
+            self._take_away(too_many)
+        except BaseException:
+            self._drop([one for one in there if one.name not in known])
+            raise
         keeper.wait_until_gone(self.place, self.journal, {one.name for one in too_many})
 
     def retire(self, *names: str) -> None:
@@ -306,10 +311,17 @@ class Fleet:
         for one in self.instances():
             if one.name not in without and not one.fault:
                 endpoints[one.version] = (*endpoints.get(one.version, ()), one.endpoint)
+        weights: dict[str, int] = {}
+        for name, weight in traffic.weights.items():
+            # What a baseline without an instance would answer, others of its version do.
+            answers = name if name in endpoints else versions.own(name)
+            weights[answers] = weights.get(answers, 0) + weight
         try:
-            return Routing(endpoints, traffic.weights, traffic.mirror, traffic.choices, self.plan.router.sticky)
+            return Routing(endpoints, weights, traffic.mirror, traffic.choices, self.plan.router.sticky)
         except ValueError as err:
-            raise RolloutError(str(err)) from err
+            raise RolloutError(
+                f"{err}: `python -m deploy resume` brings others, `abort` takes users back to the version before"
+            ) from err
 
     def _fault(self, admin_port: int) -> str:
         return next((one.fault for one in self.journal.processes() if one.name == _router(admin_port)), "")

@@ -53,9 +53,7 @@ class Driver:
             RolloutError: it cannot begin; nothing was changed.
         """
         with self.fleet.alone():
-            number = self._write(strategy, tag, plan)
-            self._retire_kept(tag)
-            return self._drive(number)
+            return self._drive(self._write(strategy, tag, plan))
 
     def back(self, tag: str | None) -> str:
         """Go back to an earlier version at once, without judging it.
@@ -159,11 +157,12 @@ class Driver:
                 return rollout.stable
         raise RolloutError("there is no version before the one that serves: see `python -m deploy history`")
 
-    def _retire_kept(self, tag: str) -> None:
+    def _retire_kept(self, rollout: Rollout) -> None:
         """End what an earlier rollout kept for a way back, unless it is what comes now."""
-        traffic = self.fleet.traffic()
-        for version in {one.version for one in self.fleet.instances()} - {traffic.stable, versions.name(tag)}:
-            self.fleet.retire(version)
+        stable, coming = self.fleet.traffic().stable, versions.name(rollout.candidate)
+        kept = {one.version for one in self.fleet.instances()} - {stable, versions.baseline(stable), coming}
+        if kept:
+            self.fleet.retire(*kept)
 
     def _under_way(self) -> Rollout:
         rollout = self.fleet.journal.under_way()
@@ -193,6 +192,7 @@ class Driver:
             return closing.end(self.fleet, rollout, begun.about["state"], begun.about["reason"], self.clock.now())
         try:
             journal.set_state(number, RUNNING)
+            self._retire_kept(rollout)
             state, reason = Steps.of(self.fleet, rollout, self.clock).take()
         except KeyboardInterrupt:
             journal.set_state(number, PAUSED, INTERRUPTED)

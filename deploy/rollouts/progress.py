@@ -47,7 +47,7 @@ class Progress:
         began: when that began, seconds since 1970.
         spent: seconds that it has been driven for, whatever the clock says.
         held: whether users were sent back since something was counted.
-        counted: phase by phase; a step has one, or two if the edges were chosen in it.
+        counted: phase by phase; a step has one, and one more each time that it was begun anew or the edges were chosen in it.
         edges: at which latencies are compared.
         copied_until: when the first step began that copies no requests, seconds since 1970; infinite before.
         answers: pairs compared, or None while nothing is.
@@ -71,16 +71,6 @@ class Progress:
     def baseline(self) -> str:
         """Name of the stable version's instances that latencies are compared with, where a plan has such."""
         return versions.baseline(self.stable)
-
-    @property
-    def is_counting(self) -> bool:
-        """Whether something is counted in the step that is under way."""
-        return self.has_begun and not self.held
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether something was counted in the step that is under way."""
-        return bool(self.counted) and self.counted[-1].step == self.step
 
     def take(self, step: int, now: float, *, copies: bool) -> None:
         """Begin a step.

@@ -29,8 +29,6 @@ EVIDENCE_COLOURS = {
     "accuracy": "#9a6700",
     "split": QUIET,
 }
-#: Evidence beyond this (log10) is not drawn.
-FURTHEST = 6.0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from data.deployment import Plan, Step
 from data.rollout import Judgement
 from data.verdict import Outcome, Verdict
 from deploy import versions
-from deploy.faults import RolloutError
+from deploy.faults import InstanceError, RolloutError
 from deploy.fleet import Fleet
 from deploy.journal import Rollout
 from deploy.judging import judge
@@ -27,6 +27,7 @@ from deploy.rollouts.progress import Progress
 from deploy.rollouts.states import ENDED, PAUSED, PROMOTED, ROLLED_BACK, WISHES
 from deploy.router.counters import Counters
 from deploy.router.routing import WHOLE, Choice, Mirror
+from deploy.versions import Version
 
 #: So often the counters are read, and a verdict asked for.
 COUNT_SECONDS = 0.5
@@ -74,6 +75,7 @@ class Steps:
     clock: Clock
     _answers: Answers | None = field(default=None, init=False)
     _told: tuple[object, float] = field(default=(None, 0.0), init=False)
+    _has_entered: bool = field(default=False, init=False)
 
     @classmethod
     def of(cls, fleet: Fleet, rollout: Rollout, clock: Clock) -> Steps:
@@ -92,7 +94,9 @@ class Steps:
         with self._comparing():
             for place in range(max(0, begun), len(plan.steps)):
                 if place > begun:
-                    progress.take(place, self.clock.now(), copies=plan.steps[place].mirror is not None)
+                    step, now = plan.steps[place], self.clock.now()
+                    progress.take(place, now, copies=step.mirror is not None)
+                    self.fleet.journal.step(self.rollout.id, progress.written(), step.model_dump(mode="json"), now)
                 ended = self._take()
                 if ended:
                     return ended
@@ -120,6 +124,8 @@ class Steps:
             self.clock.sleep(COUNT_SECONDS)
             now = self.clock.monotonic()
             progress.spent, last = progress.spent + now - last, now
+            if any(one.fault for one in self.fleet.of(progress.baseline)):
+                self._enter()  # which brings another
             verdict = self._look()
             wish = journal.wished(number)
             if wish:
@@ -178,24 +184,23 @@ class Steps:
         return verdict
 
     def _enter(self) -> None:
-        """Move traffic to where the step wants it, and begin (or go on) to count."""
+        """Move traffic to where the step wants it, and begin to count: what came while no command looked does not."""
         fleet, step, progress = self.fleet, self._step, self.progress
         stable, candidate = progress.stable, progress.candidate
-        if not progress.is_counting:
-            before = fleet.router.counted([stable]).values()
-            progress.choose_edges(sum((one[stable] for one in before), Counters()), self._judgement)
-            if not progress.has_begun:
-                written = step.model_dump(mode="json")
-                fleet.journal.step(self.rollout.id, progress.written(), written, self.clock.now())
+        before = fleet.router.counted([stable]).values()
+        progress.choose_edges(sum((one[stable] for one in before), Counters()), self._judgement)
         # As many as their share of requests takes, so that each of both versions has as much to do.
         many = max(1, math.ceil((step.weight or step.mirror or 0) * progress.instances))
-        fleet.bring(versions.take(fleet.place, self.rollout.candidate), many)
         parts = round((step.weight or 0) * WHOLE)
-        weights, is_warm = {stable: WHOLE - parts, candidate: parts}, bool(progress.counted)
+        weights = {stable: WHOLE - parts, candidate: parts}
+        compared = [versions.take(fleet.place, self.rollout.candidate)]
+        known = {one.name for one in fleet.instances()} if self._has_entered else set()
+        fleet.bring(compared[0], many)
         if self.plan.has_baseline(step):
-            is_warm = is_warm and bool(fleet.of(progress.baseline))
-            fleet.bring(replace(fleet.version(stable), name=progress.baseline), many)
+            compared.append(replace(fleet.version(stable), name=progress.baseline))
+            self._bring_baseline(compared[1], many)
             weights = {stable: WHOLE - 2 * parts, progress.baseline: parts, candidate: parts}
+        is_warm = known >= {one.name for version in compared for one in fleet.of(version.name)}
         fleet.move(
             weights=weights,
             mirror=Mirror(candidate, step.mirror) if step.mirror else None,
@@ -203,11 +208,24 @@ class Steps:
         )
         if progress.baseline not in weights and fleet.of(progress.baseline):
             fleet.retire(progress.baseline)
+        if step.weight or step.mirror:
+            for version in compared:  # there may be more of a step before, or of what was kept up
+                if len(fleet.of(version.name)) > many:
+                    fleet.scale(version, many)
         if self.plan.replace and step.weight:
             fleet.scale(fleet.version(stable), max(1, progress.instances - many))
-        if not progress.is_counting:
-            self.clock.sleep(SETTLE_SECONDS if is_warm else WARM_UP_SECONDS)
-            progress.count_from(self._reading())
+        self.clock.sleep(SETTLE_SECONDS if is_warm else WARM_UP_SECONDS)
+        progress.count_from(self._reading())
+        self._has_entered = True
+
+    def _bring_baseline(self, version: Version, many: int) -> None:
+        try:
+            self.fleet.bring(version, many)
+        except InstanceError as err:
+            raise InstanceError(
+                f"the baseline of {version.tag}, which the candidate is compared with, does not get ready: `baseline: false` "
+                f"in the plan does without. {err.message}"
+            ) from err
 
     @contextmanager
     def _comparing(self) -> Iterator[None]:

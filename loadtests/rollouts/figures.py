@@ -168,7 +168,7 @@ def kills(tag: str, params: Path, many: int) -> list[Row]:
             for number in range(many):
                 victim = ("command", "router", "instance")[number % 3]
                 candidate = other if number % 2 == 0 or ends["promoted"] == 0 else tag
-                ends[_killed(place, candidate, victim, draw.uniform(0.0, 14.0))] += 1
+                ends[_killed(place, candidate, victim, draw)] += 1
                 say(f"{number + 1} of {many}: {victim} killed; so far {dict(ends)}, users {dict(users.told)}")
         finally:
             users.over.set()
@@ -183,17 +183,17 @@ def kills(tag: str, params: Path, many: int) -> list[Row]:
     ]
 
 
-def _killed(place: Site, candidate: str, victim: str, after: float) -> str:
+def _killed(place: Site, candidate: str, victim: str, draw: random.Random) -> str:
     """How a rollout ended in which something was killed."""
     with place.start("canary", candidate) as process:
-        time.sleep(after)
+        time.sleep(draw.uniform(0.0, 14.0))
         if victim == "command":
             process.kill()
         else:
             kind = "router" if victim == "router" else ""
-            found = [one for one in _kept(place) if (kind == "router") == ("router" in one[0])]
+            found = [one for name, one in _kept(place) if (kind == "router") == ("router" in name)]
             if found:
-                found[-1][1].send_signal(signal.SIGKILL)
+                draw.choice(found).send_signal(signal.SIGKILL)
         _, told = process.communicate()
     if process.returncode < 0:
         done = place.run("resume")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from loadtests import spoiled
+from tests.deploy.driven import driver, said  # noqa: F401 (fixtures)
 from tests.deploy.fleet import Deployment
 from tests.loadtests.store import Store
 from tests.service import world

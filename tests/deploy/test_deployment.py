@@ -68,6 +68,11 @@ def test_which_steps_have_a_baseline(plan: dict[str, Any], weights: list[float])
     assert [step.weight for step in whole.steps if whole.has_baseline(step)] == weights
 
 
+def test_a_step_that_stays_is_not_judged_and_has_no_baseline() -> None:
+    whole = Plan.model_validate({"steps": [{"weight": 0.1}, {"weight": 0.5}], "end": "stay"})
+    assert [whole.has_baseline(step) for step in whole.steps] == [True, False]
+
+
 def test_a_plan_survives_the_journal() -> None:
     for name in ("canary", "blue_green", "rolling", "shadow", "ab"):
         plan: Plan = getattr(Deploy(), name)

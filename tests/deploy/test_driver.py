@@ -2,105 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data.deployment import Autoscale, Deploy, Plan, Step
-from deploy import status
+from data.deployment import Autoscale, Plan, Step
+from deploy import status, versions
 from deploy.autoscale import Autoscaler
-from deploy.faults import BusyError, InstanceError, RolloutError
+from deploy.faults import BusyError, RolloutError
 from deploy.fleet import LOCK, Fleet, Traffic
-from deploy.journal import INSTANCE, NO_ROLLOUT, Journal
-from deploy.place import Place
+from deploy.journal import INSTANCE, NO_ROLLOUT
 from deploy.rollouts import closing
 from deploy.rollouts.driver import Driver
 from deploy.rollouts.progress import Progress
-from deploy.rollouts.steps import Clock, Steps
+from deploy.rollouts.steps import Steps
 from deploy.router.counters import Counters
-from deploy.router.routing import WHOLE, Routing
-from deploy.running import keeper
-from deploy.running.instances import Instance
+from deploy.router.routing import WHOLE
 from deploy.versions import Version
+from tests.deploy.driven import NEW, OLD, Remembering, add, broken, serving, state
 from tests.deploy.upstreams import upstream
 from tests.training.tiny import BENTOML
 
 pytestmark = [pytest.mark.filterwarnings(one) for one in BENTOML]
 
-OLD, NEW = "b:old", "b:new"
 HALF = {"old": WHOLE // 2, "new": WHOLE // 2}
-
-
-class Remembering:
-    """A router that takes everything over at once."""
-
-    def __init__(self) -> None:
-        self.weights: list[dict[str, int]] = []
-        self.retreated = False
-
-    def apply(self, routing: Routing, *_: object) -> None:
-        self.weights.append(dict(routing.weights))
-        self.retreated = False
-
-    def has_retreated(self) -> bool:
-        return self.retreated
-
-    def retreat(self) -> bool:
-        self.retreated = True
-        return True
-
-    def wait_until_forgotten(self, *_: object) -> None: ...
-
-    def counted(self, *_: object, **__: object) -> dict[int, dict[str, Any]]:
-        return {}
-
-
-class Small(Fleet):
-    """Instances are there as soon as they are asked for, but for those of versions that do not start."""
-
-    broken: frozenset[str] = frozenset()
-
-    def bring(self, version: Version, many: int) -> list[Instance]:
-        there = self.of(version.name)
-        if len(there) < many and version.name in self.broken:
-            raise InstanceError(f"{version.name} does not start")
-        for number in range(len(there), many):
-            add(self.journal, version.name, number, version.tag)
-        return self.of(version.name)
-
-
-def add(journal: Journal, version: str, number: int, tag: str | None = None) -> None:
-    ports = [21_000 + 2 * number + 100 * (version == "new"), 21_001 + 2 * number + 100 * (version == "new")]
-    journal.want(
-        f"{version}-{number}", {"kind": INSTANCE, "version": version, "tag": tag or f"b:{version}", "ports": ports}
-    )
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def driver(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
-    """Two instances of one version serve, and there is a copy of another."""
-    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    monkeypatch.setenv("DEPLOY_MLFLOW", "false")
-    place = Place(tmp_path / "place")
-    for name in ("old", "new"):
-        (place.versions / name / "bentos" / "b" / name).mkdir(parents=True)
-    place.environment.write_text('{"BENTOCAST_RECORD": "false"}')
-    journal = Journal(f"sqlite:///{place.journal}")
-    journal.put_state(Traffic(1, "old", {"old": WHOLE}).written())
-    for number in range(2):
-        add(journal, "old", number)
-    fleet = Small(place, journal, Deploy(), said.append)
-    fleet.router = Remembering()  # type: ignore[assignment]
-    with place.held(keeper.LOCK, ""):
-        yield Driver(fleet, Clock(sleep=lambda _: None))
-    journal.close()
 
 
 def paused(driver: Driver, weights: dict[str, int], *, ending: str | None = None) -> int:
@@ -113,21 +39,6 @@ def paused(driver: Driver, weights: dict[str, int], *, ending: str | None = None
     if ending:
         journal.add(number, "ending", {"state": ending, "reason": "why"}, 2.0)
     return number
-
-
-def state(driver: Driver, number: int) -> tuple[str, str]:
-    found = driver.fleet.journal.rollout(number)
-    assert found is not None
-    return found.state, found.reason
-
-
-def broken(driver: Driver, *names: str) -> None:
-    assert isinstance(driver.fleet, Small)
-    driver.fleet.broken = frozenset(names)
-
-
-def serving(driver: Driver) -> dict[str, int]:
-    return driver.fleet.traffic().weights
 
 
 def test_a_way_back_to_what_does_not_start_ends_where_it_began(driver: Driver) -> None:
@@ -217,42 +128,6 @@ def test_copies_of_all_requests_get_as_many_instances_as_the_requests(
     assert many == [2]
 
 
-def test_a_baseline_has_as_much_to_do_as_the_candidate(driver: Driver) -> None:
-    """To a half; above, the version before has less to do anyway, and the baseline is gone."""
-    steps = tuple(Step(weight=weight, requests=200, at_most="1s") for weight in (0.1, 0.5, 0.75))
-    asked = dict.fromkeys(("old", "old_baseline", "new"), 0)
-    seen: list[tuple[dict[str, int], dict[str, int], str]] = []
-
-    def counted(versions: list[str], *, mirrored: bool = False) -> dict[int, dict[str, Counters]]:
-        assert not mirrored
-        fleet, traffic = driver.fleet, driver.fleet.traffic()
-        for name in asked:
-            asked[name] += traffic.weights.get(name, 0) // 2
-        many = {name: len(fleet.of(name)) for name in asked}
-        seen.append((traffic.weights, many, status.text(fleet)))
-        return {1: {name: Counters(asked[name]) for name in versions}}
-
-    driver.fleet.router.counted = counted  # type: ignore[method-assign]
-    seconds = iter(range(1_000))
-    driver.clock.monotonic = lambda: 0.5 * next(seconds)
-    plan = Plan(steps=steps, baseline=True, undecided="rollback", end="stop")
-    assert driver.begin("canary", NEW, plan) == "rolled back", "no latencies, so the last step is undecided"
-    moved = list({tuple(weights.items()): many for weights, many, _ in seen}.items())
-    assert moved == [
-        ((("old", 10_000),), {"old": 2, "old_baseline": 0, "new": 0}),
-        ((("old", 8_000), ("old_baseline", 1_000), ("new", 1_000)), {"old": 2, "old_baseline": 1, "new": 1}),
-        ((("old", 0), ("old_baseline", 5_000), ("new", 5_000)), {"old": 2, "old_baseline": 1, "new": 1}),
-        ((("old", 2_500), ("new", 7_500)), {"old": 2, "old_baseline": 0, "new": 2}),
-    ]
-    at_a_tenth = next(text for weights, _, text in seen if weights.get("new") == 1_000)
-    assert "  old: 80.0% of requests (stable)\n" in at_a_tenth
-    assert "  old_baseline: 10.0% of requests (stable, beside the candidate)\n" in at_a_tenth
-    assert {one.version for one in driver.fleet.instances()} == {"old"}
-    looks = [event.about for event in driver.fleet.journal.events(1) if event.kind == "look"]
-    (split,) = (check for check in looks[-1]["verdict"]["checks"] if check["name"] == "split")
-    assert split["outcome"] == "pass", "the baseline's requests are the stable version's"
-
-
 def test_a_step_waits_while_there_is_doubt(driver: Driver, said: list[str]) -> None:
     """Three errors of its first 300 requests, where the version before had none of 2,700; then no more of either."""
     steps = (Step(weight=0.1, requests=200), Step(weight=0.5, requests=200, at_most="1s"))
@@ -300,6 +175,34 @@ def test_an_instance_that_was_given_up_is_replaced_and_not_waited_for(driver: Dr
         (left,) = Fleet.bring(driver.fleet, version, 1)
     assert left.name == "old-0"
     assert driver.fleet.instances() == [left]
+
+
+def test_the_newest_bento_needs_no_version_and_ends_what_was_kept(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = versions.take
+    monkeypatch.setattr(versions, "take", lambda place, tag: take(place, NEW if tag == "b" else tag))
+    add(driver.fleet.journal, "older", 0)
+    plan = Plan(steps=(Step(mirror=1.0, at_most="1s"),), undecided="rollback")
+    driver.fleet.router.counted = lambda *_, **__: {1: {"old": Counters(), "new": Counters()}}  # type: ignore[method-assign]
+    seconds = iter(range(100))
+    driver.clock.monotonic = lambda: float(next(seconds))
+    assert driver.begin("canary", "b", plan) == "rolled back"
+    assert state(driver, 1)[1].startswith("undecided after 1s")
+    assert {one.version for one in driver.fleet.instances()} == {"old"}
+
+
+def test_instances_that_users_cannot_be_brought_to_do_not_stay(driver: Driver, said: list[str]) -> None:
+    """A candidate that was given up has a part of the users: what to do about that is said, and nothing else is begun."""
+    paused(driver, HALF)
+    driver.fleet.journal.given_up("new-0", "ended 5 times within 60 s")
+    with pytest.raises(
+        RolloutError, match=r"new would get requests, but has no instance: `python -m deploy resume` brings"
+    ):
+        driver.scale(3)
+    assert len(driver.fleet.of("old")) == 2
+    driver.ask("abort")
+    assert serving(driver) == {"old": WHOLE}
 
 
 def test_nobody_brings_up_what_another_command_changes(driver: Driver) -> None:
