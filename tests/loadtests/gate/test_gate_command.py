@@ -171,7 +171,8 @@ class TestVerdicts:
         told = json.loads(done.stdout)
         assert told["outcome"] == "fail"
         failed = {check["name"] for check in told["checks"] if check["outcome"] == "fail"}
-        assert {"p50", "processor"} <= failed
+        assert "processor" in failed, "whatever else this machine does"
+        assert failed & {"p50", "p95", "throughput"}
         assert "Worse than the limit allows" in (out / "gate.html").read_text()
 
     def test_a_candidate_that_fails_requests_fails(self, store: Store) -> None:
