@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.service import world
+from tests.service.bentos import home  # noqa: F401 (fixture)
 from tests.service.world import World
 
 

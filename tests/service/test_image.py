@@ -19,8 +19,8 @@ import pytest
 
 from service.proto import forecast_pb2
 from tests.ports import free_ports
+from tests.service.bentos import BENTOML, FORECAST, Home, run
 from tests.service.doors import GrpcForecast, Wanted, expected, same
-from tests.service.test_bento import BENTOML, FORECAST, Home, home, run  # noqa: F401
 from tests.service.world import World
 
 #: As users of the image know them.
@@ -36,13 +36,13 @@ CAREFUL = (
 
 
 @pytest.fixture(scope="module")
-def stages(home: Home) -> list[str]:  # noqa: F811
+def stages(home: Home) -> list[str]:
     text = (home.unpacked / "env" / "docker" / "Dockerfile").read_text()
     return re.split(r"^(?=FROM )", text, flags=re.MULTILINE)[1:]
 
 
 @pytest.fixture(scope="module")
-def image(home: Home) -> Iterator[str]:  # noqa: F811
+def image(home: Home) -> Iterator[str]:
     for tool in ("buildah", "podman", "runc"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
@@ -93,12 +93,12 @@ class TestDockerfile:
         assert stages[1].rindex("USER bentoml") > stages[1].rindex("RUN")
         assert f"--chown={USER}:{USER} /state {STATE}" in stages[1]
 
-    def test_modules_that_are_run_by_path_are_in_the_bento(self, stages: list[str], home: Home) -> None:  # noqa: F811
+    def test_modules_that_are_run_by_path_are_in_the_bento(self, stages: list[str], home: Home) -> None:
         (check,) = re.findall(r"HEALTHCHECK .* CMD (\[.*\])", stages[1])
         assert (home.unpacked / json.loads(check)[-1]).is_file()
         assert f"WORKDIR {BENTO}" in stages[1]
 
-    def test_every_folder_that_is_copied_exists(self, stages: list[str], home: Home) -> None:  # noqa: F811
+    def test_every_folder_that_is_copied_exists(self, stages: list[str], home: Home) -> None:
         copied = re.findall(r"^COPY --chown=\S+ (\./\S+) ", stages[0], flags=re.MULTILINE)
         assert "./src/service" in copied
         assert all((home.unpacked / name).exists() for name in copied)
