@@ -149,6 +149,11 @@ class Design:
         )
 
     @cached_property
+    def asked(self) -> frozenset[str]:
+        """Columns that say what is asked for, how far ahead and for when, and nothing of the world."""
+        return frozenset({"step", *self.declaration.features.calendar})
+
+    @cached_property
     def names(self) -> list[str]:
         """Names of the model's input columns, in order."""
         return [column.name for column in self.columns]

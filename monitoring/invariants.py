@@ -6,6 +6,7 @@ Three looks at what clients send, each over the last day, week and four weeks, a
 - values of features beyond all that training saw;
 - the distribution of each feature, and of the forecast, against training's: by PSI, which fails above what training's
   own stretches of that length reach (`training.noise`), with a margin, and above what chance makes of so few values.
+  Each hour of a day, and each quarter of the days of more, counts as much as another: an hour of load is no drift.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,10 @@ from monitoring.seen import NothingServedError, Seen, seen
 
 Floats = NDArray[np.float64]
 
+HOUR, QUARTER, DAY = 3_600, 21_600, 86_400
+#: Days of fewer requests, weekends for example, are still days of a stretch.
+EVEN = 0.7
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -35,15 +41,20 @@ class Stretch:
 
     Attributes:
         name: its length.
-        bins: by feature, values in each bin.
+        like: length of the stretches of training that may be as far from the whole; shorter where requests came on
+            fewer days than it has.
+        bins: by feature, values in each bin, where each hour (each quarter of a day) counts as much as another.
+        counted: by feature, values.
         outside: by feature, values beyond all of training.
-        noise: by feature, the largest PSI of such a stretch of training; empty where that is not known.
+        noise: by feature, the largest PSI of a stretch of training like it; empty where that is not known.
         values: by column, values looked at.
         broken: by column and kind, values that break a limit.
     """
 
     name: str
+    like: str
     bins: Mapping[str, Floats]
+    counted: Mapping[str, float]
     outside: Mapping[str, float]
     noise: Mapping[str, float]
     values: Mapping[str, float]
@@ -86,9 +97,11 @@ def judge(stretches: list[Stretch], shares: Mapping[str, Floats], settings: Inva
 
 def _limits(stretch: Stretch, settings: Invariants, series: Series) -> list[Check]:
     name = f"limits over {stretch.name}"
-    looked_at = {column: count for column, count in stretch.values.items() if count > 0}
+    looked_at = {column: count for column, count in stretch.values.items() if count > FEWEST}
     if not looked_at:
-        return [_undecided(name, "the service looked at no value that clients sent (model_input_values_total)")]
+        return [
+            _undecided(name, f"no column has more than {FEWEST} values that clients sent (model_input_values_total)")
+        ]
     failed = []
     for column, count in looked_at.items():
         tolerated = {"low": settings.beyond, "high": settings.beyond, "constant": settings.constant}
@@ -112,8 +125,7 @@ _MEANING = {
 
 def _outside(stretch: Stretch, settings: Invariants) -> list[Check]:
     name, failed, counted = f"range over {stretch.name}", [], 0
-    for feature, bins in stretch.bins.items():
-        number = float(bins.sum())
+    for feature, number in stretch.counted.items():
         if number <= FEWEST:
             continue
         counted += 1
@@ -151,6 +163,7 @@ def _drift(stretch: Stretch, shares: Mapping[str, Floats], settings: Invariants)
         if not psi <= limit:
             text = (
                 f"{feature} has drifted: PSI {psi:.3g} > {limit:.3g} (limit) over {stretch.name}, {number:,.0f} values"
+                + ("" if stretch.like == stretch.name else f", on as few days as {stretch.like} has")
             )
             failed.append(_failed(name, text, psi / limit, 1.0))
     if not ratios:
@@ -180,10 +193,14 @@ def _gather(context: Context, found: Seen, name: str, seconds: float) -> Stretch
             sums[tuple(one.labels[label] for label in labels)] += one.value
         return sums
 
-    noise = [one for one in found.last(context, "model_feature_reference_psi") if one.labels["stretch"] == name]
+    by_part = _by_part(context, found, name, seconds)
+    like = _like(name, max((_days(counts, seconds) for counts in by_part.values()), default=0))
+    noise = [one for one in found.last(context, "model_feature_reference_psi") if one.labels["stretch"] == like]
     return Stretch(
         name=name,
-        bins=_by_bin(found.increase(context, "model_feature_bin_total", seconds)),
+        like=like,
+        bins={feature: even(counts) for feature, counts in by_part.items()},
+        counted={feature: value for (feature,), value in summed("model_feature_bin_total", "feature").items()},
         outside={feature: value for (feature,), value in summed("model_feature_outside_total", "feature").items()},
         noise={one.labels["feature"]: one.value for one in noise},
         values={column: value for (column,), value in summed("model_input_values_total", "column").items()},
@@ -192,6 +209,58 @@ def _gather(context: Context, found: Seen, name: str, seconds: float) -> Stretch
             for (column, kind), value in summed("model_input_violation_total", "column", "kind").items()
         },
     )
+
+
+def even(counts: Floats) -> Floats:
+    """Values in each bin, where each part that has any counts as much as another.
+
+    Args:
+        counts: shape (parts, bins).
+
+    Returns:
+        Shape (bins,): the mean of the parts' shares, times how many values would say as much if parts had as many each.
+    """
+    numbers = counts.sum(axis=1)
+    kept, many = counts[numbers > 0], numbers[numbers > 0]
+    if not many.size:
+        return np.zeros(counts.shape[1])
+    return np.asarray((kept / many[:, None]).mean(axis=0) * many.size**2 / (1 / many).sum())
+
+
+def _like(name: str, days: int) -> str:
+    """The longest stretch that is no longer than this one and has not many more days than its requests came on."""
+    if name not in STRETCHES[1:]:
+        return name
+    fitting = [one for one in STRETCHES[: STRETCHES.index(name) + 1] if EVEN * durations.seconds(one) <= days * DAY]
+    return fitting[-1] if fitting else STRETCHES[0]
+
+
+def _days(counts: Floats, seconds: float) -> int:
+    """Days of a stretch, back from its end, in which there is any value."""
+    parts = len(counts)
+    ago = (parts - 1 - np.flatnonzero(counts.any(axis=1))) * seconds / parts // DAY
+    return int(np.unique(ago).size)
+
+
+def _by_part(context: Context, found: Seen, name: str, seconds: float) -> dict[str, Floats]:
+    """By feature, values in each bin of each part of a stretch, oldest first; shape (parts, bins)."""
+    part = QUARTER if name in STRETCHES[1:] else HOUR
+    parts, begin = max(1, int(seconds / part)), context.now - seconds
+    cells: dict[str, dict[tuple[int, int], float]] = defaultdict(lambda: defaultdict(float))
+    for labels, points in context.metrics.over("model_feature_bin_total", seconds, part):
+        if labels["instance"] not in found.instances:
+            continue
+        # Counters begin at 0: what is on a page that was not there a part before came since.
+        first = [] if points[0][0] < begin + part / 2 else [(begin, 0.0)]
+        for (_, before), (at, after) in pairwise([*first, *points]):
+            place = min(parts - 1, round((at - begin) / part) - 1)
+            cells[labels["feature"]][place, int(labels["bin"])] += after - before if after >= before else after
+    made = {}
+    for feature, values in cells.items():
+        made[feature] = np.zeros((parts, 1 + max(place for _, place in values)))
+        for cell, value in values.items():
+            made[feature][cell] = value
+    return made
 
 
 def _by_bin(samples: Iterable[Sample], *, largest: bool = False) -> dict[str, Floats]:

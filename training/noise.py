@@ -45,7 +45,8 @@ def noise(
         point: the fitted model, in units of the scale.
 
     Returns:
-        By length of the stretch, by feature (and `forecast`), without what chance makes of so few values.
+        By length of the stretch, by feature (and `forecast`), without what chance makes of so few values. Not for those
+        that say when clients ask, and for what (`Design.asked`): that is no drift.
     """
     origins = _origins(design, panel)
     times = panel.times[origins].astype(np.int64)
@@ -54,6 +55,7 @@ def noise(
     counts = {
         name: np.zeros((int(day.max() + 1) * TIMES_OF_DAY, len(bins.shares)))
         for name, bins in {**reference.features, FORECAST: reference.forecast}.items()
+        if name not in design.asked
     }
     once = {column.name for column in design.columns if column.known == "origin"}
     for start in range(0, origins.size, BLOCK):
@@ -61,6 +63,8 @@ def noise(
         inputs = design.rows(panel, block, known[:, block]).inputs
         steps = inputs.reshape(block.size, design.horizon, -1)
         for place, name in enumerate(design.names):
+            if name in design.asked:
+                continue
             values = steps[:, :1, place] if name in once else steps[:, :, place]
             _add(counts[name], cells[start : start + BLOCK], values, reference.features[name])
         _add(counts[FORECAST], cells[start : start + BLOCK], point(inputs).reshape(steps.shape[:2]), reference.forecast)

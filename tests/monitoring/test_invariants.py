@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from data.drift import FEWEST
 from data.params import Series
@@ -26,7 +28,9 @@ SERIES = project.changed({"series.limits": {"rides": {"missing": 0.1}}}).series
 SHARES = {"lag_1": np.full(4, 0.25), "forecast": np.full(2, 0.5)}
 QUIET = Stretch(
     name="7d",
+    like="7d",
     bins={"lag_1": np.full(4, 250.0), "forecast": np.full(2, 500.0)},
+    counted={"lag_1": 1_000.0, "forecast": 1_000.0},
     outside={"lag_1": 10.0},
     noise={"lag_1": 0.1, "forecast": 0.0},
     values={"rides": 1_000.0, "wind": 1_000.0},
@@ -110,8 +114,8 @@ def test_more_noise_in_training_never_makes_an_alarm(bins: list[int], noise: flo
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"values": {}}, "the service looked at no value that clients sent (model_input_values_total)"),
-        ({"values": {"rides": 0.0}, "broken": {}}, "the service looked at no value that clients sent"),
+        ({"values": {}}, "no column has more than 200 values that clients sent (model_input_values_total)"),
+        ({"values": {"rides": 200.0}}, "no column has more than 200 values that clients sent"),
         ({"bins": {}}, "no feature has more than 200 values over 7d"),
         ({"bins": {"lag_1": np.full(4, 50.0)}}, "no feature has more than 200 values over 7d"),
         ({"noise": {}}, "the served model does not say how far its own training data is from itself: train it again"),
@@ -122,6 +126,27 @@ def test_no_data_is_inconclusive(changes: dict[str, Any], text: str) -> None:
     verdict = judged(replace(QUIET, **changes))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert any(found.startswith(text) for found in texts(verdict, Outcome.INCONCLUSIVE))
+
+
+@given(arrays(np.int64, (5, 4), elements=st.integers(0, 50)))
+def test_each_part_counts_as_much_as_another(counts: NDArray[np.int64]) -> None:
+    numbers = counts.sum(axis=1)
+    found = invariants.even(counts.astype(float))
+    assert found.sum() <= numbers.sum() * (1 + 1e-9)
+    assert (found.sum() > 0) == numbers.any()
+    busier = counts * np.array([1, 1, 100, 1, 1])[:, None]
+    shares = [one / max(one.sum(), 1e-12) for one in (found, invariants.even(busier.astype(float)))]
+    np.testing.assert_allclose(*shares, atol=1e-12)
+
+
+def test_days_are_counted_back_from_the_end() -> None:
+    counts = np.zeros((28, 2))
+    counts[[27, 24, 23, 0], 0] = 1
+    assert invariants._days(counts, 7 * 86_400.0) == 3
+
+
+def test_parts_of_as_many_values_are_added_up() -> None:
+    np.testing.assert_allclose(invariants.even(np.array([[1.0, 3.0], [4.0, 0.0], [0.0, 0.0]])), [5.0, 3.0])
 
 
 def test_nothing_at_all_is_inconclusive() -> None:
@@ -177,6 +202,33 @@ def test_changes_are_found(town: World, change: Any, text: str) -> None:
         assert not found
     else:
         assert any(one.startswith(text) for one in found), found
+
+
+def test_an_hour_of_load_is_no_drift(town: World) -> None:
+    """Six times as many requests in one hour as in all the week, all of them alike."""
+    service = Service(town)
+    service.live(7.1)
+    for _ in range(6 * 171):
+        service.ask(*[town.history(0, back=12)] * len(town.panel))
+    service.now += HOUR
+    service.read()
+    verdict = invariants.check(service.context())
+    assert verdict.passed, str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "like"),
+    [
+        ("28d", 28.0, "28d"),
+        ("28d", 20.0, "28d"),
+        ("28d", 19.0, "7d"),
+        ("28d", 2.3, "1d"),
+        ("7d", 5.0, "7d"),
+        ("5h", 0.1, "5h"),
+    ],
+)
+def test_a_stretch_is_like_one_of_as_many_days_as_its_requests_came_on(name: str, days: int, like: str) -> None:
+    assert invariants._like(name, days) == like
 
 
 def test_first_hours_are_inconclusive_but_limits_hold(town: World) -> None:
