@@ -49,11 +49,12 @@ class Found:
 
     Attributes:
         days: that were looked at.
-        due: shape (days,), steps whose time is over.
+        due: shape (days,), steps whose time is over, of series that the backtest had or of which any value came.
         arrived: shape (days,), those of them with an actual value, be it that it is known to be missing.
         errors: sums of errors; None if nothing arrived.
         below, above: by quantile level, shape (days,): steps whose actual value is below, and above the quantile.
         asked: by quantile level, shape (days,): steps with that quantile and an actual value.
+        strangers: other series: anybody may ask for names that nobody measures.
     """
 
     days: Days
@@ -63,6 +64,7 @@ class Found:
     below: dict[float, Floats] = field(default_factory=dict)
     above: dict[float, Floats] = field(default_factory=dict)
     asked: dict[float, Floats] = field(default_factory=dict)
+    strangers: int = 0
 
     def late(self, least: float) -> NDArray[np.bool_]:
         """Days of which too few actual values are there: those that come first need not be like the others."""
@@ -117,11 +119,11 @@ def gather(read: Callable[[], Iterable[Pairs]], accuracy: Accuracy, days: Days) 
     """
     numbers: dict[str, int] = {}
     found = Found(days, np.zeros(days.count), np.zeros(days.count))
-    levels = Levels(days)
+    levels, due = Levels(days), Arrivals(days)
     for part in read():
         day = days.of(part.time.astype(np.int64))
-        found.due += np.bincount(day, minlength=days.count)
-        found.arrived += np.bincount(day, part.has_actual, days.count)
+        batch = _batch(part, numbers)
+        due.add(batch, day, part.has_actual)
         for level, quantile in zip(part.levels.tolist(), part.quantiles, strict=True):
             if abs(level * LEVELS - round(level * LEVELS)) > 1e-6:
                 continue
@@ -131,7 +133,8 @@ def gather(read: Callable[[], Iterable[Pairs]], accuracy: Accuracy, days: Days) 
                 (found.asked, ~np.isnan(part.actual) & ~np.isnan(quantile)),
             ):
                 kept[level] = kept.get(level, np.zeros(days.count)) + np.bincount(day, hit, days.count)
-        levels.add(_batch(part, numbers))
+        levels.add(batch)
+    found.due, found.arrived, found.strangers = due.of([name in accuracy.expected.sizes for name in numbers])
     if levels.count.sum():
         # Actual values come in between the two passes, too: a series that had none in the first is left out.
         numbers = dict(itertools.islice(numbers.items(), len(levels.count)))
@@ -139,6 +142,38 @@ def gather(read: Callable[[], Iterable[Pairs]], accuracy: Accuracy, days: Days) 
         for part in read():
             found.errors.add(_batch(part, numbers, fresh=False))
     return found
+
+
+@dataclass
+class Arrivals:
+    """Steps that are due, and those with an actual value, by series and day."""
+
+    days: Days
+    due: Floats = field(init=False)
+    arrived: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.due, self.arrived = (np.zeros((0, self.days.count)) for _ in range(2))
+
+    def add(self, batch: Batch, day: NDArray[np.int64], has_actual: NDArray[np.bool_]) -> None:
+        """Take in some steps, all inside the days."""
+        more = int(batch.series.max(initial=-1)) + 1 - len(self.due)
+        if more > 0:
+            self.due, self.arrived = (np.pad(one, ((0, more), (0, 0))) for one in (self.due, self.arrived))
+        cell = batch.series * self.days.count + day
+        self.due += np.bincount(cell, minlength=self.due.size).reshape(self.due.shape)
+        self.arrived += np.bincount(cell, has_actual, self.due.size).reshape(self.due.shape)
+
+    def of(self, known: Sequence[bool]) -> tuple[Floats, Floats, int]:
+        """Both by day, and how many series are left out: those that are not known and of which nothing came.
+
+        Args:
+            known: of each series, whether the backtest had it.
+        """
+        kept = np.array(known, dtype=bool) | self.arrived.any(axis=1)
+        if not kept.any():  # nothing came of any
+            kept[:] = True
+        return self.due[kept].sum(axis=0), self.arrived[kept].sum(axis=0), int((~kept).sum())
 
 
 def _batch(part: Pairs, numbers: dict[str, int], *, fresh: bool = True) -> Batch:
@@ -164,6 +199,8 @@ def judge(found: Found, accuracy: Accuracy, settings: Quality) -> Verdict:
     if not due:
         return _unknown(f"no forecast of this model is due in the last {settings.window}", numbers)
     text = f"{arrived:,.0f} of {due:,.0f} forecast values whose time is over have an actual value ({arrived / due:.1%})"
+    if found.strangers:
+        text += f"; left out: {found.strangers:,} series that the backtest did not have and of which no value came"
     errors, late = found.errors, found.late(settings.arrived)
     if arrived < settings.arrived * due or errors is None or (late | (found.due == 0)).all():
         return _unknown(f"{text}, wanted {settings.arrived:.0%} (quality.arrived): the others are late", numbers)
@@ -264,8 +301,11 @@ def _told(errors: Errors, accuracy: Accuracy, names: Sequence[str]) -> list[str]
 
 
 def _lasting(whole: Sums, late: NDArray[np.bool_], accuracy: Accuracy, settings: Quality) -> list[Check]:
-    """Error and bias over the whole window."""
-    kept = ~late & (whole.rows > 0)
+    """Error and bias over the whole window; a day without any error (everything is closed) has no logarithm."""
+    kept = ~late & (whole.rows > 0) & (whole.error > 0)
+    if not kept.any():
+        text = "error: no day has an error at all, be it right or not: is what comes in what was forecast?"
+        return [Check(name="error", outcome=Outcome.INCONCLUSIVE, text=text)]
     count = whole.rows[kept]
     mae, bias = whole.absolute[kept].sum() / count.sum(), float(whole.bias[kept].sum() / count.sum())
     ratios = np.log(whole.error[kept] / count) - accuracy.error.mean

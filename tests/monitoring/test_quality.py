@@ -233,6 +233,43 @@ def test_a_few_bad_days_are_inconclusive_where_a_mean_is_wanted() -> None:
     assert named(verdict, "bias").outcome is Outcome.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("closed", [0, 5, 13])
+def test_a_day_without_any_error_does_not_outweigh_the_others(closed: int) -> None:
+    """All is closed, nothing is forecast and nothing comes; on the other days errors are twice as large."""
+    batch = city(14)
+    day = Days(int(batch.time.max()) + 1, 14, HOUR).of(batch.time)
+    actual = batch.forecast + 2.5 * (batch.actual - batch.forecast)
+    nothing = np.where(day == closed, 0.0, 1.0)
+    check = named(judged(batch._replace(actual=actual * nothing, forecast=batch.forecast * nothing)), "error")
+    assert check.outcome is Outcome.FAIL, check.text
+    assert check.numbers["days"] == 13
+
+
+def test_no_error_at_all_is_no_pass() -> None:
+    batch = city(14)
+    assert named(judged(batch._replace(actual=batch.forecast)), "error").outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("came", [0.0, 1.0])
+def test_series_that_nobody_measures_are_left_out_and_told_of(came: float) -> None:
+    """Two that the backtest had, one that it had not, and two names that somebody made up."""
+    due = quality.Arrivals(Days(START, 2, HOUR))
+    series = np.array([0, 0, 1, 2, 3, 3, 4])
+    actual = np.array([1.0, 0.0, 0.0, came, 0.0, 0.0, 0.0]) > 0
+    numbers = np.zeros(7)
+    due.add(Batch(series, series, series, numbers, numbers), np.array([0, 1, 0, 1, 0, 0, 1]), actual)
+    by_day, arrived, strangers = due.of([True, True, False, False, False])
+    assert by_day.tolist() == [2, 1 + came]
+    assert arrived.tolist() == [1, came]
+    assert strangers == 3 - came
+
+
+def test_nothing_that_came_of_anybody_leaves_nobody_out() -> None:
+    due = quality.Arrivals(Days(START, 2, HOUR))
+    due.add(Batch(*(np.zeros(3, dtype=np.int64),) * 5), np.zeros(3, dtype=np.int64), np.zeros(3, dtype=bool))  # type: ignore[arg-type]
+    assert [one.tolist() for one in due.of([False])[:2]] == [[3, 0], [0, 0]]
+
+
 def test_late_actuals_are_inconclusive_and_counted() -> None:
     verdict = judged(city(14, late=2))
     assert verdict.outcome is Outcome.INCONCLUSIVE
