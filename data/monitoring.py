@@ -147,6 +147,9 @@ class Monitoring(Section):
 
     #: Address of the Prometheus that pulls from the service.
     prometheus: str = Field(default="http://127.0.0.1:9090", pattern=r"^https?://")
+    #: Hours that times in the table and in requests are ahead of UTC, where they are local standard time; of data, wall
+    #: time counts.
+    utc_offset: float = Field(default=0.0, ge=-12, le=14)
     #: From one run of a test to the next (`python -m monitoring serve`).
     every: Duration = "5min"
     #: Where docs/runbooks.md can be read by whoever gets an alert: an address at your git server, say.

@@ -38,6 +38,11 @@ class Context:
     metrics: Metrics
     record: str | None
 
+    @property
+    def wall(self) -> float:
+        """The moment by the clock that the data's times are of, as seconds since 1970."""
+        return self.now + 3_600 * self.params.monitoring.utc_offset
+
     def served(self) -> Served | None:
         """What serves; None if nothing does.
 

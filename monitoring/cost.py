@@ -11,6 +11,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -30,6 +31,8 @@ Floats = NDArray[np.float64]
 Edges = Mapping[float, float]
 #: The same with whose they are.
 Named = tuple[str, Edges]
+#: Moments, seconds since 1970, and a series' value at each.
+Points = Sequence[tuple[float, float]]
 
 TRAINING = tuple(
     f"cost.{stage}.{figure}" for stage in ("backtest", "train") for figure in ("seconds", "peak_memory_bytes")
@@ -89,22 +92,25 @@ def judge_figure(name: str, values: Sequence[float], settings: Cost) -> list[Che
     ]
 
 
-def judge_gates(runs: Sequence[Run], settings: Cost) -> list[Check]:
-    """The newest load gate, and ratios put end to end over those that lead to its candidate."""
+def judge_gates(runs: Sequence[Run], bento: str | None, settings: Cost) -> list[Check]:
+    """The load gate of the version that serves, and ratios put end to end over those that lead to it.
+
+    Nothing is said where it has none: not everybody measures versions against each other, and one that was not let
+    through says nothing of what serves.
+    """
     name, latest = (
         "load gate",
         {run.tags["candidate"]: run for run in runs if run.tags["candidate"] != run.tags["baseline"]},
     )
-    if not latest:
-        text = f"{name}: none between two versions was logged: `python -m loadtests gate` measures one against another"
-        return [Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text)]
-    newest = max(latest.values(), key=lambda run: run.began)
-    chain = [newest]
+    own = latest.get(bento or "")
+    if own is None:
+        return []
+    chain = [own]
     while (before := latest.get(chain[-1].tags["baseline"])) is not None and before not in chain:
         chain.append(before)
     chain = chain[: settings.versions]
-    outcome = Outcome(newest.tags["outcome"])
-    made = [Check(name=name, outcome=outcome, text=f"{name} of {newest.tags['candidate']}: {outcome}")]
+    outcome = Outcome(own.tags["outcome"])
+    made = [Check(name=name, outcome=outcome, text=f"{name} of {bento}: {outcome}")]
     for figure, sign in GATED.items():
         ratios = [run.metrics.get(f"{figure}.estimate", math.nan) ** sign for run in chain]
         if not any(map(math.isnan, ratios)):
@@ -196,7 +202,8 @@ def _training(context: Context, settings: Cost) -> list[Check]:
 
 
 def _gates(context: Context, settings: Cost) -> list[Check]:
-    return judge_gates(_runs(context, {"kind": "load gate"}), settings)
+    served = context.served()
+    return judge_gates(_runs(context, {"kind": "load gate"}), served.bento if served else None, settings)
 
 
 def _latencies(context: Context, settings: Cost) -> tuple[Named, Named]:
@@ -204,7 +211,7 @@ def _latencies(context: Context, settings: Cost) -> tuple[Named, Named]:
     window = durations.seconds(settings.window)
     late: defaultdict[str, defaultdict[float, float]] = defaultdict(lambda: defaultdict(float))
     early: defaultdict[str, defaultdict[float, float]] = defaultdict(lambda: defaultdict(float))
-    seen: dict[str, float] = {}
+    seen = Spans()
     for labels, points in context.metrics.over(BUCKET, durations.seconds(settings.before), STEP):
         if not re.fullmatch(WORK, labels.get("endpoint", "")):
             continue
@@ -212,18 +219,42 @@ def _latencies(context: Context, settings: Cost) -> tuple[Named, Named]:
         for (_, value), (at, following) in pairwise(points):
             part = late if at > context.now - window else early
             part[version][edge] += following - value if following >= value else following
-        seen[version] = max(points[-1][0], seen.get(version, 0.0))
-    if not seen:
+        seen.add(version, points)
+    serving, previous = seen.both(_serving(context))
+    if serving is None:
         return ("now", {}), ("before", {})
-    ours = _serving(context)
-    serving, *others = sorted(seen, key=lambda one: (one == ours, seen[one], sum(late[one].values())), reverse=True)
-    if others:
-        whole = {edge: late[serving][edge] + early[serving][edge] for edge in {*late[serving], *early[serving]}}
-        previous = {
-            edge: late[others[0]][edge] + early[others[0]][edge] for edge in {*late[others[0]], *early[others[0]]}
-        }
-        return (serving, whole), (others[0], previous)
-    return (f"the last {settings.window}", late[serving]), ("the time before", early[serving])
+    if previous is None:
+        return (f"the last {settings.window}", late[serving]), ("the time before", early[serving])
+    return (serving, _added(early, late, serving)), (previous, _added(early, late, previous))
+
+
+def _added(early: Mapping[str, Edges], late: Mapping[str, Edges], version: str) -> Edges:
+    parts = [of.get(version, {}) for of in (early, late)]
+    return {edge: sum(one.get(edge, 0.0) for one in parts) for edge in {*parts[0], *parts[1]}}
+
+
+@dataclass
+class Spans:
+    """When each version was seen first, and last."""
+
+    first: dict[str, float] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
+
+    def add(self, version: str, points: Points) -> None:
+        """One of its series was seen at these moments."""
+        self.first[version] = min(points[0][0], self.first.get(version, math.inf))
+        self.last[version] = max(points[-1][0], self.last.get(version, 0.0))
+
+    def both(self, ours: str | None) -> tuple[str | None, str | None]:
+        """The version that serves (the newest where nobody says), and the one before it, which is none that came later.
+
+        One that was tried and taken back came later than what serves again.
+        """
+        if not self.first:
+            return None, None
+        serving = ours if ours in self.first else max(self.first, key=lambda one: (self.first[one], self.last[one]))
+        earlier = [one for one, first in self.first.items() if first < self.first[serving]]
+        return serving, max(earlier, key=lambda one: self.last[one], default=None)
 
 
 def _serving(context: Context) -> str | None:
@@ -243,15 +274,14 @@ def _memory(context: Context, settings: Cost) -> list[Check]:
     newest = max(points[-1][0] for _, points in found)
     checks: list[Check] = []
     sizes: defaultdict[str, list[float]] = defaultdict(list)
-    last: dict[str, float] = {}
+    seen, warm_up = Spans(), durations.seconds(settings.warm_up)
     for labels, points in found:
         table = np.array(points)
         version = labels.get("service_version", "")
-        sizes[version] += table[:, 1].tolist()
-        last[version] = max(points[-1][0], last.get(version, 0.0))
+        seen.add(version, points)
+        sizes[version] += table[table[:, 0] >= table[0, 0] + warm_up, 1].tolist()
         if points[-1][0] >= newest - 2 * step:  # the others have ended
             name = f"memory of {labels.get('instance', 'the service')}"
             checks.append(judge_leak(name, table[:, 0], table[:, 1], settings))
-    ours = _serving(context)
-    now, *before = sorted(sizes, key=lambda one: (one == ours, last[one]), reverse=True)
-    return checks + judge_size((now, sizes[now]), (before[0], sizes[before[0]]) if before else ("", []), settings)
+    now, before = seen.both(_serving(context))
+    return checks + judge_size((now or "", sizes[now or ""]), (before or "", sizes[before or ""]), settings)

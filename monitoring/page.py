@@ -206,9 +206,9 @@ def _record(source: Source) -> str:
     if source.context.record is None:
         return page.paragraph("No record is known: give its URL with --record, or bring up a deployment.", quiet=True)
     steps = _came(
-        source.context.record, source.context.now, durations.seconds(source.context.params.monitoring.quality.window)
+        source.context.record, source.context.wall, durations.seconds(source.context.params.monitoring.quality.window)
     )
-    steps = steps or _came(source.context.record, source.context.now, source.context.now)
+    steps = steps or _came(source.context.record, source.context.wall, source.context.wall)
     if not steps:
         return page.paragraph("No forecast has its actual value yet: POST them to /v1/timeseries/actuals.", quiet=True)
     name, found = max(steps.items(), key=lambda one: len(one[1]))

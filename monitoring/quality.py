@@ -83,7 +83,7 @@ def check(context: Context) -> Verdict:
         return _unknown(card)
     settings = context.params.monitoring.quality
     step = card.declaration.series.step_seconds
-    days = Days(int(context.now) // step * step, durations.seconds(settings.window) // DAY, step)
+    days = Days(int(context.wall) // step * step, durations.seconds(settings.window) // DAY, step)
     record, version, name = context.record, served.version, served.model
     begin, end = (np.datetime64(moment, "s") for moment in (days.end - days.count * DAY, days.end))
     if card.accuracy is None:

@@ -22,7 +22,7 @@ class Seen(NamedTuple):
 
     Attributes:
         served: the model.
-        instances: that served it and no other since.
+        instances: that served it and no other since; where all have served another meanwhile, since that.
         seconds: since it was seen first, at most as far as was looked back.
     """
 
@@ -70,6 +70,9 @@ def seen(context: Context, longest: float) -> Seen:
             others[instance] = max(points[-1][0], others.get(instance, points[-1][0]))
     begin = min(ours.values(), default=context.now)
     # A value is taken to hold for a while after it was seen last.
-    doubt = begin + step + STALE_SECONDS
-    instances = frozenset(instance for instance in ours if others.get(instance, begin) <= doubt)
+    doubt = step + STALE_SECONDS
+    instances = frozenset(instance for instance in ours if others.get(instance, begin) <= begin + doubt)
+    if ours and not instances:  # it came back everywhere
+        begin = min(others[instance] for instance in ours)
+        instances = frozenset(instance for instance in ours if others[instance] <= begin + doubt)
     return Seen(served, instances, max(context.now - begin, step))

@@ -62,11 +62,11 @@ def check(context: Context) -> Verdict:
     began = _by_stage(context, STARTED)
     stages = [Started(stage, at, succeeded.get(stage, 0.0)) for stage, at in began.items()]
     moments = [
-        Moment("data: the newest actual value", *_asked(lambda: _actual(context)), settings.data),
-        Moment("table: its newest row", *_table(), settings.table),
+        Moment("data: the newest actual value", *_by_wall(context, _asked(lambda: _actual(context))), settings.data),
+        Moment("table: its newest row", *_by_wall(context, _table()), settings.table),
         Moment("features", *_pushed(succeeded, FEATURES, _features), settings.features),
         Moment("training", *_pushed(succeeded, LAST, lambda: _asked(lambda: _run(context))), settings.training),
-        Moment("model: the data that it was trained on", *_trained_until(context), settings.model),
+        Moment("model: the data that it was trained on", *_by_wall(context, _trained_until(context)), settings.model),
         *_monitor(context, settings),
     ]
     return judge(moments, stages, context.now, settings)
@@ -113,7 +113,7 @@ def _future(name: str, what: str, at: float, now: float) -> Check | None:
         return None
     text = (
         f"{what} is of {_shown(at)}, which is {_days(at - now)} after now ({_shown(now)}): a clock or a client is wrong, "
-        "and no age can be told: set the clocks (NTP), or find who sent it"
+        "and no age can be told: set the clocks (NTP), or monitoring.utc_offset where data have local time"
     )
     return Check(name=name, outcome=Outcome.ERROR, text=text, numbers={"ahead": at - now})
 
@@ -143,8 +143,17 @@ def _asked(ask: Callable[[], Told]) -> Told:
 def _actual(context: Context) -> Told:
     if context.record is None:
         return None, "there is no record: start the service with BENTOCAST_RECORD=true"
-    found = newest(context.record)
-    return found, "in the record" if found is not None else "the record has none: POST /v1/timeseries/actuals"
+    found, later = newest(context.record, int(context.wall + CLOCKS_SECONDS))
+    ahead = f"; left out: {later:,} of later than now (find who sent them)" if later else ""
+    if found is None:
+        return None, f"the record has none: POST /v1/timeseries/actuals{ahead}"
+    return found, f"in the record{ahead}"
+
+
+def _by_wall(context: Context, told: Told) -> Told:
+    """A time of the data, by the clock of this machine."""
+    at, by = told
+    return (None if at is None else at - (context.wall - context.now)), by
 
 
 def _table(path: Path = store.INGEST) -> Told:

@@ -135,8 +135,8 @@ def test_each_part_counts_as_much_as_another(counts: NDArray[np.int64]) -> None:
     assert found.sum() <= numbers.sum() * (1 + 1e-9)
     assert (found.sum() > 0) == numbers.any()
     busier = counts * np.array([1, 1, 100, 1, 1])[:, None]
-    shares = [one / max(one.sum(), 1e-12) for one in (found, invariants.even(busier.astype(float)))]
-    np.testing.assert_allclose(*shares, atol=1e-12)
+    ours, theirs = (one / max(one.sum(), 1e-12) for one in (found, invariants.even(busier.astype(float))))
+    np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
 def test_days_are_counted_back_from_the_end() -> None:

@@ -57,6 +57,14 @@ def test_instance_that_served_the_version_before_for_longer_is_left_out() -> Non
     assert {one.labels["instance"] for one in found.increase(played(*told), "model_rows_total", DAY)} == {"a", "c"}
 
 
+def test_a_version_that_came_back_counts_since_then() -> None:
+    """At one address, as `make run` and the containers have it."""
+    told = [(day / 8, "a", "2" if 16 <= day < 40 else "1") for day in range(49)]
+    found = seen.seen(played(*told), 28 * DAY)
+    assert (found.served.version, set(found.instances)) == ("1", {"a"})
+    assert found.seconds == pytest.approx(9 * DAY / 8, abs=DAY / 8 + 28 * DAY / 500)
+
+
 def test_candidate_beside_it_is_no_evidence() -> None:
     told = [
         (day / 8, instance, version) for day in range(9) for instance, version in (("a", "1"), ("b", "1"), ("c", "2"))

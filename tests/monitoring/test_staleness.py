@@ -194,13 +194,30 @@ def test_a_stage_that_hangs_and_a_monitor_that_stands_still_fail(home: Path) -> 
 
 
 def test_the_newest_value_is_one_that_is_a_number(tmp_path: Path) -> None:
-    assert newest(record(tmp_path, 5 * DAY, 3 * DAY)) == int(NOW - 3 * DAY)
+    assert newest(record(tmp_path, 5 * DAY, 3 * DAY), int(NOW)) == (int(NOW - 3 * DAY), 0)
+
+
+def test_a_value_of_another_century_hides_no_age(home: Path) -> None:
+    verdict = checked(page(*PUSHED, SERVED), record(home, -170 * 365 * DAY, 3_600))
+    (data,) = (check for check in verdict.checks if check.name == "data")
+    assert data.outcome is Outcome.PASS
+    assert data.text.endswith("in the record; left out: 1 of later than now (find who sent them)")
+
+
+@pytest.mark.parametrize("offset", [-8, 8])
+def test_ages_of_data_in_local_time_are_told_by_its_clock(home: Path, offset: int) -> None:
+    params = tiny.params({"monitoring": {"utc_offset": offset}})
+    store.INGEST.write_text(json.dumps({"last": str(np.datetime64(int(NOW - DAY + 3_600 * offset), "s"))}))
+    trained = SERVED.replace(str(NOW - DAY), str(NOW - DAY + 3_600 * offset))
+    context = Context(params, NOW, page(*PUSHED, trained), record(home, 3_600 - 3_600 * offset))
+    ages = {check.name: check.numbers.get("value") for check in staleness.check(context).checks}
+    assert ages == {"data": 3_600, "table": DAY, "features": 3_600, "training": 1_800, "model": DAY}
 
 
 def test_an_empty_record_has_no_newest_value(tmp_path: Path) -> None:
-    assert newest(record(tmp_path)) is None
+    assert newest(record(tmp_path), int(NOW)) == (None, 0)
 
 
 def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BentocastError, match="there is no such file: has the service kept a record there"):
-        newest(f"sqlite:///{tmp_path}/none.db")
+        newest(f"sqlite:///{tmp_path}/none.db", int(NOW))
