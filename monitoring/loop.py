@@ -21,6 +21,8 @@ from monitoring.ledger import HEALED, STOPPED, Ledger, Retraining
 
 #: A wait between retrainings that came to nothing grows with each, up to so many times the first.
 LONGEST_COOLDOWN = 16
+#: Of a test that looks at more than the model, the checks that a new one mends; of others, all.
+MENDED: Mapping[str, frozenset[str]] = {"staleness": frozenset({"table", "features", "training", "model"})}
 
 About = dict[str, Any]
 
@@ -206,11 +208,14 @@ class Loop:
 def asks(verdicts: Mapping[str, Verdict], tests: tuple[str, ...]) -> str:
     """Which tests ask for a new model, and what they say; nothing if none does.
 
-    Only a failing check asks: a test that could not be run, or saw too little, says nothing about the model.
+    Only a failing check asks, and only one that a new model mends: a test that could not be run, or saw too little, says
+    nothing about the model.
     """
-    failing = {
-        name: [check.text for check in verdicts[name].checks if check.outcome is Outcome.FAIL]
-        for name in tests
-        if name in verdicts
-    }
+    failing = {name: _failing(name, verdicts[name]) for name in tests if name in verdicts}
     return "; ".join(f"{name}: {', '.join(texts)}" for name, texts in failing.items() if texts)
+
+
+def _failing(test: str, verdict: Verdict) -> list[str]:
+    mended = MENDED.get(test)
+    failing = [check for check in verdict.checks if check.outcome is Outcome.FAIL]
+    return [check.text for check in failing if mended is None or check.name in mended]

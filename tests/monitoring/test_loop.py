@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 
 from data.errors import RegistryError
 from data.monitoring import Loop as Settings
+from data.monitoring import Staleness
 from data.verdict import Check, Outcome, Verdict
+from monitoring import staleness
 from monitoring.commands.retraining import tried
 from monitoring.faults import LoopError, StopError
 from monitoring.ledger import HEALED, STOPPED, WAITING, Ledger, Retraining
 from monitoring.loop import Loop, asks
+from monitoring.staleness import Moment, Started
 
 DAY = 86_400.0
 
@@ -134,6 +137,27 @@ def test_only_the_tests_that_were_chosen_ask(ledger: Ledger) -> None:
     world = World()
     assert loop(ledger, world, tests=["staleness"]).turn(verdicts()) is None
     assert loop(ledger, world).turn(verdicts(name="cost")) is None
+
+
+@pytest.mark.parametrize(
+    ("what", "asking"),
+    [
+        ("data: the newest actual value", False),
+        ("table: its newest row", True),
+        ("features", True),
+        ("training", True),
+        ("model: the data that it was trained on", True),
+        ("monitor: its test that ran longest ago", False),
+        ("stage", False),
+    ],
+)
+def test_of_ages_only_those_ask_that_a_new_model_makes_younger(what: str, asking: bool) -> None:  # noqa: FBT001
+    at = 1_000_000.0
+    moments = [] if what == "stage" else [Moment(what, 0.0, "in the record", "2d")]
+    stages = [Started("ingest", 1.0, 0.0)] if what == "stage" else []
+    told = staleness.judge(moments, stages, at, Staleness())
+    assert told.outcome is Outcome.FAIL
+    assert asks({"staleness": told}, ("staleness",)) == (f"staleness: {told.checks[0].text}" if asking else "")
 
 
 @pytest.mark.parametrize("step", ["fetch", "train", "build", "rollout", "crown"])
