@@ -136,7 +136,7 @@ class Loop(Section):
     approval: Literal["none", "command", "webhook"] = "none"
     #: Command that brings new data before `dvc repro`; nothing where DVC sees by itself that the table is new.
     fetch: tuple[str, ...] = ()
-    #: The longest that a command of it may take.
+    #: The longest that a command of it may take; its canary has limits of its own, in its plan.
     at_most: Duration = "12h"
     #: The plan of its canary.
     rollout: Plan = RETRAINED

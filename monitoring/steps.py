@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,8 +15,8 @@ from typing import Any
 import requests
 import yaml
 
-from data import ending, store
-from data.durations import seconds
+from data import store
+from data.errors import RegistryError, SourceError
 from data.params import Params
 from data.verdict import Verdict
 from deploy import journals, versions
@@ -26,18 +24,17 @@ from deploy.journal import Journal, Rollout
 from deploy.place import Place
 from deploy.rollouts import notify
 from deploy.rollouts.states import INTERRUPTED, PAUSED, RUNNING
-from monitoring.faults import StopError
+from monitoring import child
+from monitoring.faults import LoopError, StopError
 from monitoring.ledger import Retraining
 from training import registry, tracking
 
-#: Variable in the environment of the commands of a loop, by which those of one that was killed are found.
-MARK = "MONITORING_STEP"
 WEBHOOK, APPROVAL = "MONITORING_WEBHOOK", "MONITORING_APPROVAL_URL"
 #: Tag of a version in MLflow: how its rollout ended.
 ROLLOUT = "rollout"
 TIMEOUT_SECONDS = 10.0
-#: Lines of a command's end that people are shown.
-SHOWN = 5
+#: With which a command of ours ends where something is away, which may be back soon.
+AWAY = {SourceError.exit_code, RegistryError.exit_code}
 
 
 @dataclass(frozen=True)
@@ -59,9 +56,15 @@ class Commands:
     say: Callable[[str], None]
 
     def fetch(self) -> None:
-        """Run the user's command, if there is one."""
-        if self.params.monitoring.loop.fetch:
-            self._must(*self.params.monitoring.loop.fetch)
+        """Run the user's command, if there is one; its arguments and what it prints may hold secrets, and go to the log."""
+        command = self.params.monitoring.loop.fetch
+        if not command:
+            return
+        code, _ = self._run(*command, at_most=self.params.monitoring.loop.at_most)
+        if code:
+            raise LoopError(
+                f"monitoring.loop.fetch: `{child.shown(command)}` ended with {code}: the reason is in {self.log}"
+            )
 
     def train(self) -> str:
         """`dvc repro`, and what the gate said."""
@@ -122,7 +125,7 @@ class Commands:
             code, told = self._run(*deploy, "resume")
         found = self._rollout(tag, since)
         if found is None:
-            raise StopError(f"the rollout of {tag} did not begin (exit code {code}): {_end(told)}")
+            raise StopError(f"the rollout of {tag} did not begin (exit code {code}): {child.end(told)}")
         return found.state, found.why
 
     def _rollout(self, tag: str, since: float) -> Rollout | None:
@@ -160,47 +163,19 @@ class Commands:
         notify.post(WEBHOOK, _about(retraining) | {"text": f"retraining {retraining.id} {text}"}, self.say)
 
     def _must(self, *command: str) -> str:
-        code, told = self._run(*command)
+        code, told = self._run(*command, at_most=self.params.monitoring.loop.at_most)
         if code:
-            raise StopError(f"`{' '.join([Path(command[0]).name, *command[1:]])}` ended with {code}: {_end(told)}")
+            fault = LoopError if child.of_stage(code, told) in AWAY else StopError
+            raise fault(f"`{child.shown(command)}` ended with {code}: {child.end(told)}; all of it is in {self.log}")
         return told
 
-    def _run(self, *command: str) -> tuple[int, str]:
-        """Run a command; what one of an earlier loop that was killed left running is ended first."""
-        mark = str(self.place.folder)
-        left = ending.marked(MARK, mark)
-        ending.end(left)
-        ending.reaped(left)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log, tempfile.TemporaryFile() as output:
-            log.write(f"$ {' '.join(command)}\n".encode())
-            log.flush()
-            with subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=log,
-                env={
-                    **os.environ,
-                    MARK: mark,
-                    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                },
-                start_new_session=True,
-            ) as process:
-                try:
-                    code = process.wait(seconds(self.params.monitoring.loop.at_most))
-                except subprocess.TimeoutExpired as err:
-                    ending.end(ending.marked(MARK, mark))
-                    raise StopError(
-                        f"`{' '.join(command)}` took longer than {self.params.monitoring.loop.at_most}"
-                    ) from err
-                except BaseException:
-                    process.send_signal(signal.SIGTERM)
-                    raise
-            output.seek(0)
-            told = output.read().decode(errors="replace")
-            log.write(told.encode())
-        return code, told if not code else told + _tail(self.log)
+    def _run(self, *command: str, at_most: str | None = None) -> tuple[int, str]:
+        """Exit code and words of a command, as `monitoring.child.run` says."""
+        return child.run(command, self._mark, self.log, at_most)
+
+    @property
+    def _mark(self) -> str:
+        return str(self.place.folder)
 
 
 def _about(retraining: Retraining) -> dict[str, Any]:
@@ -216,14 +191,3 @@ def _about(retraining: Retraining) -> dict[str, Any]:
 def _beside(name: str) -> str:
     """A command of this environment."""
     return str(Path(sys.executable).with_name(name))
-
-
-def _tail(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 4_000))
-        return file.read().decode(errors="replace")
-
-
-def _end(told: str) -> str:
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
-    return " | ".join(lines[-SHOWN:])

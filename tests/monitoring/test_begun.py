@@ -24,8 +24,9 @@ class Noted(Commands):
     journal: Journal | None = None
     noted: list[str] = field(default_factory=list)
 
-    def _run(self, *command: str) -> tuple[int, str]:
+    def _run(self, *command: str, at_most: str | None = None) -> tuple[int, str]:
         assert self.journal is not None
+        assert at_most is None
         self.noted.append(command[5])
         under_way = self.journal.under_way()
         number = under_way.id if under_way else begin(self.journal)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,10 +15,12 @@ import pytest
 
 from data import ending
 from deploy import journals
+from deploy.journal import Journal
 from deploy.place import Place
-from monitoring.faults import StopError
+from monitoring.child import MARK
+from monitoring.faults import LoopError, StopError
 from monitoring.ledger import Retraining
-from monitoring.steps import MARK, Commands
+from monitoring.steps import Commands
 from tests.data import project
 
 
@@ -64,17 +65,70 @@ def test_what_a_killed_loop_left_is_ended(commands: Commands, left: dict[str, su
     assert left["another's"].poll() is None
 
 
-def test_a_command_that_fails_stops_it_with_its_last_words(commands: Commands) -> None:
-    failing = made(commands.log.parent, fetch=[sys.executable, "-c", "import sys; sys.exit('no such bucket')"])
-    with pytest.raises(StopError, match=r"ended with 1: .*no such bucket"):
+def test_a_command_that_brings_data_and_fails_keeps_its_secrets_in_the_log(commands: Commands) -> None:
+    """What it asks may be away, so it is tried again; its reason goes to the ledger and to a webhook."""
+    failing = made(commands.log.parent, fetch=["sh", "-c", "echo no such bucket of $0 >&2; exit 3", "t0ken"])
+    with pytest.raises(LoopError) as failed:
         failing.fetch()
-    assert "no such bucket" in failing.log.read_text()
+    assert failed.value.message == f"monitoring.loop.fetch: `sh` ended with 3: the reason is in {failing.log}"
+    assert "no such bucket of t0ken" in failing.log.read_text()
+
+
+@pytest.mark.parametrize("content", [None, "echo no first line", "#!/bin/sh"])
+def test_a_command_that_cannot_be_started_stops_it_with_the_fix(commands: Commands, content: str | None) -> None:
+    program = commands.log.parent / "bring"
+    if content is not None:
+        program.write_text(content)
+        program.chmod(0o700 if content.startswith("echo") else 0o600)
+    with pytest.raises(StopError, match=r"^`bring` cannot be run \(.+\): mend monitoring.loop.fetch in params.yaml$"):
+        made(commands.log.parent, fetch=[str(program), "t0ken"]).fetch()
+
+
+def test_a_missing_dvc_stops_it_with_the_fix(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", str(commands.log.parent / "python"))
+    with pytest.raises(StopError) as failed:
+        commands.train()
+    assert str(failed.value) == f"`dvc` cannot be run (No such file or directory): install it in {commands.log.parent}"
+
+
+@pytest.mark.parametrize(
+    ("said", "raised"),
+    [
+        ("failed to run: python -m data ingest, exited with 3", StopError),
+        ("failed to run: python -m data ingest, exited with 4", LoopError),
+        ("failed to run: python -m training promote, exited with 6", LoopError),
+        ("the cache is locked at s3://key:secret@bucket", StopError),
+    ],
+)
+def test_a_pipeline_that_misses_what_is_away_is_told_from_one_that_fails(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, said: str, raised: type[Exception]
+) -> None:
+    commands.log.write_text("an earlier one exited with 6\n")
+    dvc = commands.log.parent / "dvc"
+    dvc.write_text(f"#!/bin/sh\necho 'a stage prints a lot'\necho '{said}' >&2\nexit 255\n")
+    dvc.chmod(0o700)
+    monkeypatch.setattr("monitoring.steps._beside", lambda _: str(dvc))
+    with pytest.raises(raised) as failed:
+        commands.train()
+    last = said.replace("key:secret@", "***@")
+    assert str(failed.value) == f"`dvc` ended with 255: a stage prints a lot | {last}; all of it is in {commands.log}"
 
 
 def test_a_command_that_takes_too_long_is_ended(commands: Commands) -> None:
     slow = made(commands.log.parent, fetch=["sleep", "60"], at_most="1s")
-    with pytest.raises(StopError, match="took longer than 1s"):
+    with pytest.raises(StopError, match=r"^`sleep` took longer than 1s \(monitoring.loop.at_most\): see /"):
         slow.fetch()
+
+
+def test_a_rollout_has_limits_of_its_own(commands: Commands) -> None:
+    """Users would stay split where its command was ended."""
+    Path("deploy").mkdir()
+    Path("deploy/__main__.py").write_text("import time; time.sleep(1.5)")
+    begun = Journal(journals.url(commands.place))
+    begun.begin("canary", "bentocast:one", "bentocast:two", {}, {}, now=2.0)
+    begun.close()
+    assert made(commands.log.parent, at_most="1s").rollout("bentocast:two", since=1.0)[0] == "running"
+    assert "-m deploy" in commands.log.read_text()
 
 
 def test_without_a_command_nothing_is_fetched(commands: Commands) -> None:
