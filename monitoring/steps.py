@@ -20,13 +20,14 @@ from data.errors import RegistryError, SourceError
 from data.params import Params
 from data.verdict import Verdict
 from deploy import journals, versions
+from deploy.fleet import LOCK
 from deploy.journal import Journal, Rollout
 from deploy.place import Place
 from deploy.rollouts import notify
 from deploy.rollouts.states import INTERRUPTED, PAUSED, RUNNING
 from monitoring import child
-from monitoring.faults import LoopError, StopError
-from monitoring.ledger import Retraining
+from monitoring.faults import LoopError, RefusedError, StopError, WaitError
+from monitoring.ledger import REFUSED, Retraining
 from training import registry, tracking
 
 WEBHOOK, APPROVAL = "MONITORING_WEBHOOK", "MONITORING_APPROVAL_URL"
@@ -72,7 +73,7 @@ class Commands:
         told = json.loads(store.PROMOTE.read_text(encoding="utf-8"))
         number, verdict = str(told["version"]), Verdict.model_validate(told["verdict"])
         if not verdict.passed:
-            raise StopError(f"version {number} did not pass the gate: {verdict}")
+            raise RefusedError(f"version {number} did not pass the gate: {verdict}")
         tracking.connect()
         name = self.params.promote.experiment
         champion = registry.alias(name, registry.CHAMPION)
@@ -113,20 +114,51 @@ class Commands:
 
     def rollout(self, tag: str, since: float) -> tuple[str, str]:
         """`python -m deploy canary`, or `resume` of what was begun, and killed or interrupted with the loop."""
-        deploy = (sys.executable, "-m", "deploy", "--params", str(self.file))
-        begun = self._rollout(tag, since)
+        child.end_left(self._mark)
+        begun, how = self._rollout(tag, since), "another command drives it"
         if begun is None:
-            with tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
-                plan = Path(folder) / "plan.yaml"
-                chosen = self.params.monitoring.loop.rollout.model_dump(mode="json", exclude_unset=True)
-                plan.write_text(yaml.safe_dump(chosen), encoding="utf-8")
-                code, told = self._run(*deploy, "canary", tag, "--plan", str(plan))
-        elif begun.state == RUNNING or (begun.state, begun.why) == (PAUSED, INTERRUPTED):
-            code, told = self._run(*deploy, "resume")
+            self._wait_for_others()
+            how = self._canary(tag)
+        elif self._is_left(begun):
+            how = self._deploy("resume")
         found = self._rollout(tag, since)
         if found is None:
-            raise StopError(f"the rollout of {tag} did not begin (exit code {code}): {child.end(told)}")
-        return found.state, found.why
+            self._wait_for_others()  # who came first
+            raise StopError(f"the rollout of {tag} did not begin: {how}")
+        return found.state, how if found.state == RUNNING else found.why
+
+    def _canary(self, tag: str) -> str:
+        with tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
+            plan = Path(folder) / "plan.yaml"
+            chosen = self.params.monitoring.loop.rollout.model_dump(mode="json", exclude_unset=True)
+            plan.write_text(yaml.safe_dump(chosen), encoding="utf-8")
+            return self._deploy("canary", tag, "--plan", str(plan))
+
+    def _deploy(self, *arguments: str) -> str:
+        """How a command on a rollout ended; the rollout has limits of its own, and the command none."""
+        code, told = self._run(sys.executable, "-m", "deploy", "--params", str(self.file), *arguments)
+        return f"its command ended with {code}: {child.end(told)}"
+
+    def _is_left(self, rollout: Rollout) -> bool:
+        """Whether its command was killed or interrupted, and nobody else has gone on with it."""
+        interrupted = rollout.state == RUNNING or (rollout.state, rollout.why) == (PAUSED, INTERRUPTED)
+        return interrupted and not self.place.is_held(LOCK)
+
+    def _wait_for_others(self) -> None:
+        """There can be one rollout, and one command that changes the fleet.
+
+        Raises:
+            WaitError: there is.
+        """
+        with self._journal() as journal:
+            other = journal.under_way()
+        if other:
+            raise WaitError(
+                f"{other.strategy} of {other.candidate} is under way ({other.state}), and there can be one rollout: "
+                "the loop goes on when that has ended"
+            )
+        if self.place.is_held(LOCK):
+            raise WaitError("another command changes the deployment: the loop goes on when that has ended")
 
     def _rollout(self, tag: str, since: float) -> Rollout | None:
         """The rollout of a Bento since then."""
@@ -140,8 +172,10 @@ class Commands:
         """The version that serves is the champion, and says how it came there."""
         with self._journal() as journal:
             serves = journal.state().get("stable")
+        if serves is None:
+            raise WaitError(f"{tag} was promoted, and nothing is up: `python -m deploy up {tag}`")
         if serves != versions.name(tag):
-            raise StopError(
+            raise RefusedError(
                 f"{tag} was promoted and does not serve any more, {serves} does: somebody went back meanwhile"
             )
         tracking.connect()
@@ -151,10 +185,10 @@ class Commands:
     def told(self, retraining: Retraining) -> None:
         """Tell the webhook, and the registry if a version was rejected or taken back; what serves stays the champion.
 
-        A version that came no further than its build, for want of disk say, may be tried again.
+        A version that was stopped for another reason, for want of disk say, may be tried again.
         """
         version = retraining.about.get("version")
-        if version and retraining.state != "healed" and retraining.step in ("approve", "rollout"):
+        if version and REFUSED in retraining.about:
             tracking.connect()
             registry.tag(registry.version(self.params.promote.experiment, version), {ROLLOUT: retraining.why[:4_000]})
         self._tell(retraining, f"{retraining.state}: {retraining.why}")

@@ -18,7 +18,7 @@ from deploy import journals
 from deploy.journal import Journal
 from deploy.place import Place
 from monitoring.child import MARK
-from monitoring.faults import LoopError, StopError
+from monitoring.faults import LoopError, RefusedError, StopError, WaitError
 from monitoring.ledger import Retraining
 from monitoring.steps import Commands
 from tests.data import project
@@ -114,6 +114,14 @@ def test_a_pipeline_that_misses_what_is_away_is_told_from_one_that_fails(
     assert str(failed.value) == f"`dvc` ended with 255: a stage prints a lot | {last}; all of it is in {commands.log}"
 
 
+def test_dvc_itself_says_with_which_code_a_stage_ended(commands: Commands) -> None:
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = True\n    check_update = false\n")
+    Path("dvc.yaml").write_text("stages:\n  promote:\n    cmd: exit 6\n")
+    with pytest.raises(LoopError, match=r"^`dvc` ended with 255: .*'promote'.*exited with 6; all of it is in /"):
+        commands.train()
+
+
 def test_a_command_that_takes_too_long_is_ended(commands: Commands) -> None:
     slow = made(commands.log.parent, fetch=["sleep", "60"], at_most="1s")
     with pytest.raises(StopError, match=r"^`sleep` took longer than 1s \(monitoring.loop.at_most\): see /"):
@@ -123,12 +131,13 @@ def test_a_command_that_takes_too_long_is_ended(commands: Commands) -> None:
 def test_a_rollout_has_limits_of_its_own(commands: Commands) -> None:
     """Users would stay split where its command was ended."""
     Path("deploy").mkdir()
-    Path("deploy/__main__.py").write_text("import time; time.sleep(1.5)")
+    Path("deploy/__init__.py").touch()
+    Path("deploy/__main__.py").write_text("import time; time.sleep(1.5); print('it took its time')")
     begun = Journal(journals.url(commands.place))
     begun.begin("canary", "bentocast:one", "bentocast:two", {}, {}, now=2.0)
     begun.close()
     assert made(commands.log.parent, at_most="1s").rollout("bentocast:two", since=1.0)[0] == "running"
-    assert "-m deploy" in commands.log.read_text()
+    assert "it took its time" in commands.log.read_text()
 
 
 def test_without_a_command_nothing_is_fetched(commands: Commands) -> None:
@@ -141,7 +150,7 @@ def test_a_gate_that_did_not_pass_stops_it(commands: Commands, monkeypatch: pyte
     Path("out").mkdir()
     Path("out/promote.json").write_text(told)
     monkeypatch.setattr("monitoring.steps._beside", lambda _: "true")
-    with pytest.raises(StopError, match="version 3 did not pass the gate: FAIL: worse"):
+    with pytest.raises(RefusedError, match="version 3 did not pass the gate: FAIL: worse"):
         commands.train()
 
 
@@ -200,20 +209,29 @@ def test_a_webhook_that_nobody_set_cannot_approve(commands: Commands, monkeypatc
 
 def test_a_version_that_somebody_went_back_from_is_not_crowned(commands: Commands) -> None:
     journals.of(commands.place).put_state({"stable": "one"})
-    with pytest.raises(StopError, match="bentocast:two was promoted and does not serve any more, one does"):
+    with pytest.raises(RefusedError, match="bentocast:two was promoted and does not serve any more, one does"):
         commands.crown("2", "bentocast:two", "quality: worse")
 
 
-@pytest.mark.parametrize(("step", "marked"), [("build", False), ("approve", True), ("rollout", True)])
+def test_a_version_is_crowned_when_what_was_brought_down_is_up_again(commands: Commands) -> None:
+    with pytest.raises(
+        WaitError, match="bentocast:two was promoted, and nothing is up: `python -m deploy up bentocast:two`"
+    ):
+        commands.crown("2", "bentocast:two", "quality: worse")
+
+
+@pytest.mark.parametrize("step", ["build", "approve", "rollout", "crown"])
+@pytest.mark.parametrize("marked", [False, True])
 def test_only_what_was_rejected_or_taken_back_is_not_tried_again(
     commands: Commands,
     monkeypatch: pytest.MonkeyPatch,
     step: str,
     marked: bool,  # noqa: FBT001
 ) -> None:
+    about = {"version": "3"} | ({"refused": True} if marked else {})
     marks: list[dict[str, str]] = []
     monkeypatch.setattr("monitoring.steps.tracking.connect", lambda: "")
     monkeypatch.setattr("monitoring.steps.registry.version", lambda _, number: number)
     monkeypatch.setattr("monitoring.steps.registry.tag", lambda _, tags: marks.append(tags))
-    commands.told(Retraining(4, 1.0, 2.0, "quality", step, {"version": "3"}, "stopped", "no space", ""))
+    commands.told(Retraining(4, 1.0, 2.0, "quality", step, about, "stopped", "no space", ""))
     assert marks == ([{"rollout": "no space"}] if marked else [])
