@@ -36,6 +36,15 @@ class Noted(Commands):
         return 0, ""
 
 
+class Late(Noted):
+    """Commands before which somebody begins a rollout."""
+
+    def _run(self, *_: str, **__: object) -> tuple[int, str]:
+        assert self.journal is not None
+        self.journal.begin("canary", "bentocast:one", "bentocast:hers", {}, {}, now=2.0)
+        return 2, "error: a rollout is under way"
+
+
 class Refused(Commands):
     """Commands that fail."""
 
@@ -102,6 +111,12 @@ def test_a_rollout_of_somebody_else_is_waited_for(commands: Noted) -> None:
     assert not commands.noted
     assert commands.rollout(TAG, since=1.0)[0] == "promoted"
     assert commands.noted == ["canary"]
+
+
+def test_who_came_first_is_waited_for(commands: Noted) -> None:
+    late = Late(commands.params, commands.file, commands.place, commands.log, commands.say, commands.journal)
+    with pytest.raises(WaitError, match=r"^canary of bentocast:hers is under way \(running\)"):
+        late.rollout(TAG, since=1.0)
 
 
 def test_a_rollout_that_does_not_begin_stops_it_with_its_last_words(commands: Noted) -> None:
