@@ -130,13 +130,14 @@ class Loop(Section):
     every: Duration = "1h"
     #: A model that was trained on data up to so long ago is made anew though no test asks for it; null: never.
     schedule: Duration | None = "28d"
-    #: From the end of one to the next; twice as long after each that came to nothing.
+    #: From the end of one to the next; twice as long after each whose model was refused.
     cooldown: Duration = "7d"
     #: Who has to agree before users get it.
     approval: Literal["none", "command", "webhook"] = "none"
     #: Command that brings new data before `dvc repro`; nothing where DVC sees by itself that the table is new.
     fetch: tuple[str, ...] = ()
-    #: The longest that a command of it may take.
+    #: The longest that a command of it may take (its canary has limits of its own, in its plan), and that a step is
+    #: tried again for which something is away.
     at_most: Duration = "12h"
     #: The plan of its canary.
     rollout: Plan = RETRAINED

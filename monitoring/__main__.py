@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
     made["retrain"].add_argument("--reason", required=True, help="why; kept with it")
     made["loop"].add_argument("--once", action="store_true", help="one turn")
     made["loop"].epilog = made["retrain"].epilog = (
-        "Exit codes: 0 well, 7 stopped, 8 waits for somebody, 10 it cannot be done."
+        "Exit codes: 0 well, 7 stopped, 8 waits for somebody or for what is away, 10 it cannot be done."
     )
     made["page"].add_argument("--out", type=Path, default=Path("monitoring.html"), help="file (default: %(default)s)")
     made["page"].add_argument("--last", default="6h", help="so much time (default: %(default)s)")

@@ -43,6 +43,8 @@ RETRAININGS = Table(
 )
 
 RUNNING, WAITING, HEALED, STOPPED = "running", "waiting", "healed", "stopped"
+#: In `about`: since when a step cannot be taken, seconds since 1970; that a model was made which is not one to ship.
+AWAY, REFUSED = "away_since", "refused"
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Retraining:
         ended: seconds since 1970, or None while it is under way.
         reason: which tests asked for it, and what they said.
         step: the one that is taken, or was last.
-        about: what the steps found out: `version` in MLflow, `bento`, `served` before.
-        state: `running`, `waiting` (for somebody), `healed` or `stopped`.
+        about: what the steps found out: `version` in MLflow, `bento`, `rollout`, and AWAY or REFUSED.
+        state: `running`, `waiting` (for somebody, or for what is away), `healed` or `stopped`.
         why: of the state, for people.
         wish: what somebody said: `approve`, `reject`, or nothing.
     """
@@ -126,17 +128,17 @@ class Ledger:
         """A step is about to be taken, with what the ones before found out."""
         self._update(number, step=step, about=about, state=RUNNING, why="")
 
-    def wait(self, number: int, why: str) -> None:
-        """It goes on when somebody has decided."""
-        self._update(number, state=WAITING, why=why)
+    def wait(self, number: int, why: str, about: dict[str, Any]) -> None:
+        """It goes on when somebody has decided, or when what is away is back."""
+        self._update(number, state=WAITING, why=why, about=about)
 
     def wish(self, number: int, wish: str) -> None:
         """Somebody has decided: `approve` or `reject`."""
         self._update(number, wish=wish)
 
-    def end(self, number: int, state: str, why: str, now: float) -> None:
+    def end(self, number: int, state: str, why: str, now: float, about: dict[str, Any]) -> None:
         """It is over."""
-        self._update(number, state=state, why=why, ended=now, open=None)
+        self._update(number, state=state, why=why, ended=now, about=about, open=None)
 
     def _update(self, number: int, **values: Any) -> None:
         with self._at() as connection:

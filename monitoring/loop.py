@@ -2,11 +2,12 @@
 
 new data -> training -> the gate -> a Bento -> approval -> shadow and canary -> champion, or a stop with the reason.
 Each step is written to the ledger before it is taken, and each can be taken twice without harm, so a loop that was
-killed goes on from where it was.
+killed goes on from where it was, and a step that could not be taken is tried again.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -16,17 +17,23 @@ from data import durations
 from data.errors import BentocastError
 from data.monitoring import Loop as Settings
 from data.verdict import Outcome, Verdict
-from monitoring.faults import StopError
-from monitoring.ledger import HEALED, STOPPED, Ledger, Retraining
+from deploy.rollouts.states import PAUSED, PROMOTED, RUNNING
+from monitoring.faults import RefusedError, StopError, WaitError
+from monitoring.ledger import AWAY, HEALED, REFUSED, STOPPED, WAITING, Ledger, Retraining
 
 #: A wait between retrainings that came to nothing grows with each, up to so many times the first.
 LONGEST_COOLDOWN = 16
+#: Users may have the model: whatever is away, nothing but a decision ends a retraining here.
+WITH_USERS = {"rollout", "crown"}
+#: What goes on with a rollout that has not ended.
+GOES_ON = {
+    PAUSED: "`python -m deploy resume`, `promote` or `abort`",
+    RUNNING: "the loop goes on when nobody drives it",
+}
+#: Of a test that looks at more than the model, the checks that a new one mends; of others, all.
+MENDED: Mapping[str, frozenset[str]] = {"staleness": frozenset({"table", "features", "training", "model"})}
 
 About = dict[str, Any]
-
-
-class WaitError(BentocastError):
-    """Somebody has to decide before it goes on."""
 
 
 class Steps(Protocol):
@@ -34,6 +41,8 @@ class Steps(Protocol):
 
     Raises:
         StopError: the retraining has to stop here, with the reason.
+        WaitError: somebody has to decide, or to end what he does.
+        BentocastError: of any other kind, or an OSError: something is away, and the step is to be taken later.
     """
 
     def fetch(self) -> None:
@@ -122,11 +131,12 @@ class Loop:
         return f"schedule: the model's data ended more than {self.settings.schedule} ago" if late else ""
 
     def cooling(self) -> float:
-        """Seconds until a retraining may begin; those that came to nothing in a row make it longer."""
+        """Seconds until a retraining may begin; models in a row that were not ones to ship make it longer."""
         past = self.ledger.all()
         if not past or past[0].ended is None:
             return 0.0
-        vain = next((place for place, one in enumerate(past) if one.state == HEALED), len(past))
+        since = itertools.takewhile(lambda one: one.state != HEALED, past)
+        vain = sum(REFUSED in one.about for one in since)
         pause = durations.seconds(self.settings.cooldown) * min(LONGEST_COOLDOWN, 2.0 ** min(vain, LONGEST_COOLDOWN))
         return max(0.0, past[0].ended + pause - self.now())
 
@@ -134,20 +144,33 @@ class Loop:
         try:
             self._steps(retraining)
         except WaitError as err:
-            if (retraining.state, retraining.why) != ("waiting", err.message):
-                self.say(f"retraining {retraining.id} waits: {err.message}")
-            self.ledger.wait(retraining.id, err.message)
+            self._wait(self._now_at(retraining), err.message)
         except StopError as err:
-            self._end(retraining, STOPPED, err.message)
+            self._end(retraining, STOPPED, err.message, {REFUSED: True} if isinstance(err, RefusedError) else {})
         except BentocastError as err:
-            self._end(retraining, STOPPED, f"{self._now_at(retraining).step}: {err.message}")
+            self._later(self._now_at(retraining), err.message)
+        except OSError as err:
+            self._later(self._now_at(retraining), f"{err}: make room on the disk, or mend what this names")
         return self._now_at(retraining)
+
+    def _wait(self, retraining: Retraining, why: str, away: About | None = None) -> None:
+        if (retraining.state, retraining.why) != (WAITING, why):
+            self.say(f"retraining {retraining.id} waits: {why}")
+        self.ledger.wait(retraining.id, why, _found(retraining) | (away or {}))
+
+    def _later(self, retraining: Retraining, why: str) -> None:
+        """What the step needs is away: it is tried again, and given up after a while if users cannot have the model yet."""
+        since, longest = retraining.about.get(AWAY, self.now()), self.settings.at_most
+        if retraining.step not in WITH_USERS and self.now() - since > durations.seconds(longest):
+            self._end(retraining, STOPPED, f"{retraining.step}: {why}; it was tried for {longest}")
+        else:
+            self._wait(retraining, f"{retraining.step}: {why}; it is tried again", {AWAY: since})
 
     def _now_at(self, retraining: Retraining) -> Retraining:
         return next(one for one in self.ledger.all() if one.id == retraining.id)
 
     def _steps(self, retraining: Retraining) -> None:
-        about, steps = dict(retraining.about), self.steps
+        about, steps = _found(retraining), self.steps
         step = retraining.step
         if step == "fetch":
             steps.fetch()
@@ -163,12 +186,10 @@ class Loop:
             step = self._next(retraining, "rollout", about)
         if step == "rollout":
             state, why = steps.rollout(about["bento"], retraining.began)
-            if state == "paused":
-                raise WaitError(
-                    f"the rollout of {about['bento']} is paused ({why}): `python -m deploy promote` or `abort`"
-                )
-            if state != "promoted":
-                raise StopError(f"{about['bento']} {state}: {why}")
+            if state in GOES_ON:
+                raise WaitError(f"the rollout of {about['bento']} is {state} ({why}): {GOES_ON[state]}")
+            if state != PROMOTED:
+                raise RefusedError(f"{about['bento']} {state}: {why}")
             step = self._next(retraining, "crown", about | {"rollout": why})
         if step == "crown":
             steps.crown(about["version"], about["bento"], retraining.reason)
@@ -193,24 +214,33 @@ class Loop:
                 f"{retraining.about['bento']} waits for approval: `python -m monitoring approve`, or `reject`"
             )
         if not said:
-            raise StopError(f"{retraining.about['bento']} was rejected")
+            raise RefusedError(f"{retraining.about['bento']} was rejected")
 
-    def _end(self, retraining: Retraining, state: str, why: str) -> None:
+    def _end(self, retraining: Retraining, state: str, why: str, said: About | None = None) -> None:
         """Told before it is written: a version that was taken back, and is not marked so, would be tried again."""
-        now = self.now()
-        self.steps.told(replace(self._now_at(retraining), state=state, why=why, ended=now))
-        self.ledger.end(retraining.id, state, why, now)
+        now, last = self.now(), self._now_at(retraining)
+        about = _found(last) | (said or {})
+        self.steps.told(replace(last, state=state, why=why, ended=now, about=about))
+        self.ledger.end(retraining.id, state, why, now, about)
         self.say(f"retraining {retraining.id} {state}: {why}")
+
+
+def _found(retraining: Retraining) -> About:
+    """What the steps found out."""
+    return {name: value for name, value in retraining.about.items() if name != AWAY}
 
 
 def asks(verdicts: Mapping[str, Verdict], tests: tuple[str, ...]) -> str:
     """Which tests ask for a new model, and what they say; nothing if none does.
 
-    Only a failing check asks: a test that could not be run, or saw too little, says nothing about the model.
+    Only a failing check asks, and only one that a new model mends: a test that could not be run, or saw too little, says
+    nothing about the model.
     """
-    failing = {
-        name: [check.text for check in verdicts[name].checks if check.outcome is Outcome.FAIL]
-        for name in tests
-        if name in verdicts
-    }
+    failing = {name: _failing(name, verdicts[name]) for name in tests if name in verdicts}
     return "; ".join(f"{name}: {', '.join(texts)}" for name, texts in failing.items() if texts)
+
+
+def _failing(test: str, verdict: Verdict) -> list[str]:
+    mended = MENDED.get(test)
+    failing = [check for check in verdict.checks if check.outcome is Outcome.FAIL]
+    return [check.text for check in failing if mended is None or check.name in mended]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,27 +15,27 @@ from typing import Any
 import requests
 import yaml
 
-from data import ending, store
-from data.durations import seconds
+from data import store
+from data.errors import RegistryError, SourceError
 from data.params import Params
 from data.verdict import Verdict
 from deploy import journals, versions
+from deploy.fleet import LOCK
 from deploy.journal import Journal, Rollout
 from deploy.place import Place
 from deploy.rollouts import notify
 from deploy.rollouts.states import INTERRUPTED, PAUSED, RUNNING
-from monitoring.faults import StopError
-from monitoring.ledger import Retraining
+from monitoring import child
+from monitoring.faults import LoopError, RefusedError, StopError, WaitError
+from monitoring.ledger import REFUSED, Retraining
 from training import registry, tracking
 
-#: Variable in the environment of the commands of a loop, by which those of one that was killed are found.
-MARK = "MONITORING_STEP"
 WEBHOOK, APPROVAL = "MONITORING_WEBHOOK", "MONITORING_APPROVAL_URL"
 #: Tag of a version in MLflow: how its rollout ended.
 ROLLOUT = "rollout"
 TIMEOUT_SECONDS = 10.0
-#: Lines of a command's end that people are shown.
-SHOWN = 5
+#: With which a command of ours ends where something is away, which may be back soon.
+AWAY = {SourceError.exit_code, RegistryError.exit_code}
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,15 @@ class Commands:
     say: Callable[[str], None]
 
     def fetch(self) -> None:
-        """Run the user's command, if there is one."""
-        if self.params.monitoring.loop.fetch:
-            self._must(*self.params.monitoring.loop.fetch)
+        """Run the user's command, if there is one; its arguments and what it prints may hold secrets, and go to the log."""
+        command = self.params.monitoring.loop.fetch
+        if not command:
+            return
+        code, _ = self._run(*command, at_most=self.params.monitoring.loop.at_most)
+        if code:
+            raise LoopError(
+                f"monitoring.loop.fetch: `{child.shown(command)}` ended with {code}: the reason is in {self.log}"
+            )
 
     def train(self) -> str:
         """`dvc repro`, and what the gate said."""
@@ -69,7 +73,7 @@ class Commands:
         told = json.loads(store.PROMOTE.read_text(encoding="utf-8"))
         number, verdict = str(told["version"]), Verdict.model_validate(told["verdict"])
         if not verdict.passed:
-            raise StopError(f"version {number} did not pass the gate: {verdict}")
+            raise RefusedError(f"version {number} did not pass the gate: {verdict}")
         tracking.connect()
         name = self.params.promote.experiment
         champion = registry.alias(name, registry.CHAMPION)
@@ -110,20 +114,51 @@ class Commands:
 
     def rollout(self, tag: str, since: float) -> tuple[str, str]:
         """`python -m deploy canary`, or `resume` of what was begun, and killed or interrupted with the loop."""
-        deploy = (sys.executable, "-m", "deploy", "--params", str(self.file))
-        begun = self._rollout(tag, since)
+        child.end_left(self._mark)
+        begun, how = self._rollout(tag, since), "another command drives it"
         if begun is None:
-            with tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
-                plan = Path(folder) / "plan.yaml"
-                chosen = self.params.monitoring.loop.rollout.model_dump(mode="json", exclude_unset=True)
-                plan.write_text(yaml.safe_dump(chosen), encoding="utf-8")
-                code, told = self._run(*deploy, "canary", tag, "--plan", str(plan))
-        elif begun.state == RUNNING or (begun.state, begun.why) == (PAUSED, INTERRUPTED):
-            code, told = self._run(*deploy, "resume")
+            self._wait_for_others()
+            how = self._canary(tag)
+        elif self._is_left(begun):
+            how = self._deploy("resume")
         found = self._rollout(tag, since)
         if found is None:
-            raise StopError(f"the rollout of {tag} did not begin (exit code {code}): {_end(told)}")
-        return found.state, found.why
+            self._wait_for_others()  # who came first
+            raise StopError(f"the rollout of {tag} did not begin: {how}")
+        return found.state, how if found.state == RUNNING else found.why
+
+    def _canary(self, tag: str) -> str:
+        with tempfile.TemporaryDirectory(prefix="bentocast-") as folder:
+            plan = Path(folder) / "plan.yaml"
+            chosen = self.params.monitoring.loop.rollout.model_dump(mode="json", exclude_unset=True)
+            plan.write_text(yaml.safe_dump(chosen), encoding="utf-8")
+            return self._deploy("canary", tag, "--plan", str(plan))
+
+    def _deploy(self, *arguments: str) -> str:
+        """How a command on a rollout ended; the rollout has limits of its own, and the command none."""
+        code, told = self._run(sys.executable, "-m", "deploy", "--params", str(self.file), *arguments)
+        return f"its command ended with {code}: {child.end(told)}"
+
+    def _is_left(self, rollout: Rollout) -> bool:
+        """Whether its command was killed or interrupted, and nobody else has gone on with it."""
+        interrupted = rollout.state == RUNNING or (rollout.state, rollout.why) == (PAUSED, INTERRUPTED)
+        return interrupted and not self.place.is_held(LOCK)
+
+    def _wait_for_others(self) -> None:
+        """There can be one rollout, and one command that changes the fleet.
+
+        Raises:
+            WaitError: there is.
+        """
+        with self._journal() as journal:
+            other = journal.under_way()
+        if other:
+            raise WaitError(
+                f"{other.strategy} of {other.candidate} is under way ({other.state}), and there can be one rollout: "
+                "the loop goes on when that has ended"
+            )
+        if self.place.is_held(LOCK):
+            raise WaitError("another command changes the deployment: the loop goes on when that has ended")
 
     def _rollout(self, tag: str, since: float) -> Rollout | None:
         """The rollout of a Bento since then."""
@@ -137,8 +172,10 @@ class Commands:
         """The version that serves is the champion, and says how it came there."""
         with self._journal() as journal:
             serves = journal.state().get("stable")
+        if serves is None:
+            raise WaitError(f"{tag} was promoted, and nothing is up: `python -m deploy up {tag}`")
         if serves != versions.name(tag):
-            raise StopError(
+            raise RefusedError(
                 f"{tag} was promoted and does not serve any more, {serves} does: somebody went back meanwhile"
             )
         tracking.connect()
@@ -148,10 +185,10 @@ class Commands:
     def told(self, retraining: Retraining) -> None:
         """Tell the webhook, and the registry if a version was rejected or taken back; what serves stays the champion.
 
-        A version that came no further than its build, for want of disk say, may be tried again.
+        A version that was stopped for another reason, for want of disk say, may be tried again.
         """
         version = retraining.about.get("version")
-        if version and retraining.state != "healed" and retraining.step in ("approve", "rollout"):
+        if version and REFUSED in retraining.about:
             tracking.connect()
             registry.tag(registry.version(self.params.promote.experiment, version), {ROLLOUT: retraining.why[:4_000]})
         self._tell(retraining, f"{retraining.state}: {retraining.why}")
@@ -160,47 +197,19 @@ class Commands:
         notify.post(WEBHOOK, _about(retraining) | {"text": f"retraining {retraining.id} {text}"}, self.say)
 
     def _must(self, *command: str) -> str:
-        code, told = self._run(*command)
+        code, told = self._run(*command, at_most=self.params.monitoring.loop.at_most)
         if code:
-            raise StopError(f"`{' '.join([Path(command[0]).name, *command[1:]])}` ended with {code}: {_end(told)}")
+            fault = LoopError if child.of_stage(code, told) in AWAY else StopError
+            raise fault(f"`{child.shown(command)}` ended with {code}: {child.end(told)}; all of it is in {self.log}")
         return told
 
-    def _run(self, *command: str) -> tuple[int, str]:
-        """Run a command; what one of an earlier loop that was killed left running is ended first."""
-        mark = str(self.place.folder)
-        left = ending.marked(MARK, mark)
-        ending.end(left)
-        ending.reaped(left)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log, tempfile.TemporaryFile() as output:
-            log.write(f"$ {' '.join(command)}\n".encode())
-            log.flush()
-            with subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=log,
-                env={
-                    **os.environ,
-                    MARK: mark,
-                    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                },
-                start_new_session=True,
-            ) as process:
-                try:
-                    code = process.wait(seconds(self.params.monitoring.loop.at_most))
-                except subprocess.TimeoutExpired as err:
-                    ending.end(ending.marked(MARK, mark))
-                    raise StopError(
-                        f"`{' '.join(command)}` took longer than {self.params.monitoring.loop.at_most}"
-                    ) from err
-                except BaseException:
-                    process.send_signal(signal.SIGTERM)
-                    raise
-            output.seek(0)
-            told = output.read().decode(errors="replace")
-            log.write(told.encode())
-        return code, told if not code else told + _tail(self.log)
+    def _run(self, *command: str, at_most: str | None = None) -> tuple[int, str]:
+        """Exit code and words of a command, as `monitoring.child.run` says."""
+        return child.run(command, self._mark, self.log, at_most)
+
+    @property
+    def _mark(self) -> str:
+        return str(self.place.folder)
 
 
 def _about(retraining: Retraining) -> dict[str, Any]:
@@ -216,14 +225,3 @@ def _about(retraining: Retraining) -> dict[str, Any]:
 def _beside(name: str) -> str:
     """A command of this environment."""
     return str(Path(sys.executable).with_name(name))
-
-
-def _tail(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 4_000))
-        return file.read().decode(errors="replace")
-
-
-def _end(told: str) -> str:
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
-    return " | ".join(lines[-SHOWN:])

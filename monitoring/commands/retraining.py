@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,34 +22,52 @@ if TYPE_CHECKING:
     from monitoring.ledger import Ledger, Retraining
     from monitoring.loop import Loop
 
-#: How often a retraining that waits for somebody is looked at.
-WAIT_SECONDS = 10
+#: How often a retraining that waits for somebody is looked at, and one for what is away.
+WAIT_SECONDS, AWAY_SECONDS = 10, 300
+
+#: Verdicts of the tests by name, and when the data that the model was trained on ended, in seconds since 1970, if known.
+Looked = tuple[Mapping[str, Verdict], float | None]
 
 
 def loop(config: Params, asked: argparse.Namespace) -> int:
     """Run the tests again and again, and make a model anew when one of them asks for it."""
-    from monitoring import suite
-
-    settings = config.monitoring.loop
     with _alone(config):
         driver = _loop(config, asked)
+        look = functools.partial(_look, config, asked)
         while True:
-            seen = context.of(config, asked)
-            verdicts, until = suite.run(seen, settings.tests), _trained_until(seen)
             if asked.once:
-                return _code(driver.turn(verdicts, until))
-            state = tried(driver, verdicts, until)
-            every = durations.seconds(settings.every)
-            time.sleep(min(WAIT_SECONDS, every) if state and state.ended is None else every)
+                return _code(turn(driver, look))
+            time.sleep(pause(tried(driver, look), config.monitoring.loop.every))
 
 
-def tried(driver: Loop, verdicts: Mapping[str, Verdict], trained_until: float | None) -> Retraining | None:
+def turn(driver: Loop, look: Callable[[], Looked]) -> Retraining | None:
+    """One turn; what the tests say counts only where no retraining is under way, so they are not run while one is."""
+    return driver.turn(*(({}, None) if driver.ledger.under_way() else look()))
+
+
+def tried(driver: Loop, look: Callable[[], Looked]) -> Retraining | None:
     """One turn of many: what cannot be done now (a database or MLflow is away) is said, and done at a later one."""
     try:
-        return driver.turn(verdicts, trained_until)
+        return turn(driver, look)
     except BentocastError as err:
         command.say(f"{err.message}; the loop tries again")
         return None
+
+
+def pause(state: Retraining | None, every: str) -> float:
+    """Seconds to the next turn, after one that left a retraining like this."""
+    from monitoring.ledger import AWAY
+
+    if state is None or state.ended is not None:
+        return durations.seconds(every)
+    return min(AWAY_SECONDS if AWAY in state.about else WAIT_SECONDS, durations.seconds(every))
+
+
+def _look(config: Params, asked: argparse.Namespace) -> Looked:
+    from monitoring import suite
+
+    seen = context.of(config, asked)
+    return suite.run(seen, config.monitoring.loop.tests), _trained_until(seen)
 
 
 def _trained_until(seen: Context) -> float | None:
@@ -93,11 +112,18 @@ def wishing(wish: str) -> Callable[[Params, argparse.Namespace], int]:
 @contextlib.contextmanager
 def _alone(config: Params) -> Iterator[None]:
     from deploy.place import Place
+    from monitoring.steps import APPROVAL
 
     if config.promote.champion != "rollout":
         raise ConfigError(
             "promote.champion: got 'gate', wanted 'rollout': with 'gate' a model that its canary takes back stays champion",
             param="promote.champion",
+        )
+    if config.monitoring.loop.approval == "webhook" and not os.environ.get(APPROVAL):
+        raise ConfigError(
+            f"monitoring.loop.approval: got 'webhook', and {APPROVAL} is not set: nobody could approve; set it to the "
+            "address that decides, or approval to 'command' or 'none'",
+            param="monitoring.loop.approval",
         )
     with Place.of(os.environ).held("loop", "another `python -m monitoring loop` or `retrain` runs for this deployment"):
         yield

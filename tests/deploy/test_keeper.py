@@ -17,6 +17,7 @@ from deploy.place import Place
 from deploy.running import keeper, processes
 from deploy.running.keeper import STARTS, WITHIN_SECONDS, Keeper
 from monitoring import steps
+from monitoring.child import MARK
 from tests.deploy.fleet import kill, wait_for
 
 
@@ -193,17 +194,17 @@ def test_what_is_kept_does_not_carry_the_mark_of_the_loop_that_began_it(
     kept: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop ends what its killed steps left running, found by that mark: the service would be among it."""
-    monkeypatch.setenv(steps.MARK, str(kept.place.folder))
+    monkeypatch.setenv(MARK, str(kept.place.folder))
     monkeypatch.setenv(steps.WEBHOOK, "https://chat.example/hook/s3cret")
     keeper.ensure(kept.place)
     running = ending.marked(processes.MARK, f"{kept.place.folder}:keeper")
     try:
         assert running
-        assert not running & ending.marked(steps.MARK, str(kept.place.folder))
+        assert not running & ending.marked(MARK, str(kept.place.folder))
         keeper.end(kept.place)  # one at a time keeps
         kept.journal.want("one", about(kept))
         kept.look()
-        left = ending.marked(steps.MARK, str(kept.place.folder))
+        left = ending.marked(MARK, str(kept.place.folder))
         assert pid(kept) not in {process.pid for process in left}
         assert steps.WEBHOOK not in psutil.Process(pid(kept)).environ()
     finally:
