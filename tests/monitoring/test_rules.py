@@ -21,6 +21,7 @@ from data.params import Params
 from monitoring import alerts, recording, servers
 from service import endpoints
 from service.metrics import LATENCY, Metrics
+from service.protocols import grpc_bentoml, grpc_forecast, grpc_inference
 from tests.monitoring.servers import program
 from tests.service import world
 
@@ -269,13 +270,10 @@ def test_work_is_what_runs_the_model(tmp_path: Path) -> None:
     assert {one.template for one in table if pattern.fullmatch(one.template)} == {
         one.template for one in table if one.is_work
     }
-    for method in (
-        "/inference.GRPCInferenceService/ModelInfer",
-        "/bentocast.v1.Forecasts/Forecast",
-        "/bentoml.grpc.v1.BentoService/Call",
-    ):
-        assert pattern.fullmatch(method)
-    assert not pattern.fullmatch("/inference.GRPCInferenceService/ServerLive")
+    for service in (grpc_inference.SERVICE, grpc_forecast.SERVICE, grpc_bentoml.SERVICE):
+        found = {one.name for one in service.methods if pattern.fullmatch(f"/{service.name}/{one.name}")}
+        assert found == {one.name for one in service.methods if one.is_work}
+        assert len(found) == 1
 
 
 @pytest.mark.parametrize(("seconds", "edge"), [(0.1, 0.1), (0.12, 0.1), (60.0, 30.0), (0.001, 0.001)])
