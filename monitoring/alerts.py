@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from data import durations
 from data.params import Params
-from monitoring.recording import Rule, edge
+from monitoring.recording import SERVICE, Rule, edge
 
 #: Fewest bad requests that wake somebody: one of three is no fire.
 FEWEST_BAD = 10
@@ -35,14 +35,22 @@ BURNS = (
 JOBS = ("bentocast", "monitoring", "prometheus")
 
 
-def alerts(params: Params, jobs: tuple[str, ...] = JOBS) -> list[Rule]:
+def alerts(params: Params, *, cluster: bool = False) -> list[Rule]:
     """What somebody is told of; each has a heading in docs/runbooks.md that says what to do.
 
     Args:
         params: the configuration.
-        jobs: that are missed if Prometheus has no target of theirs.
+        cluster: whether the Prometheus is a cluster's: it and its like are for whoever runs it, and a service of which
+            there is nothing is down, where on one machine somebody may have ended it.
     """
-    made = [*_burning(params), *_tests(params), *_targets(jobs), *_record_kept(), *_pipeline(params), *_rollouts()]
+    made = [
+        *_burning(params),
+        *_tests(params),
+        *(_targets_of_cluster() if cluster else _targets()),
+        *_record_kept(),
+        *_pipeline(params),
+        *_rollouts(),
+    ]
     for rule in made:
         rule["annotations"]["runbook_url"] = f"{params.monitoring.runbook}#{rule['alert'].lower()}"
     return made
@@ -123,12 +131,26 @@ def _tests(params: Params) -> list[Rule]:
     ]
 
 
-def _targets(jobs: tuple[str, ...]) -> list[Rule]:
-    absent = " or ".join(f'absent(up{{job="{job}"}})' for job in jobs)
+def _targets() -> list[Rule]:
+    absent = " or ".join(f'absent(up{{job="{job}"}})' for job in JOBS)
+    return _watched(
+        f'sum by ({SERVICE}) (up{{job="bentocast"}}) == 0',
+        f'{absent} or up{{job=~"monitoring|prometheus|alertmanager|pushgateway"}} == 0',
+    )
+
+
+def _targets_of_cluster() -> list[Rule]:
+    return _watched(
+        f'sum by ({SERVICE}) (up{{job="bentocast"}}) == 0 or absent(up{{job="bentocast"}}) - 1',
+        'up{job=~"monitoring|pushgateway"} == 0',
+    )
+
+
+def _watched(down: str, missing: str) -> list[Rule]:
     return [
         _alert(
             "ServiceDown",
-            'sum without (instance, service_version) (up{job="bentocast"}) == 0',
+            down,
             "1m",
             "page",
             "No instance of the service answers",
@@ -152,7 +174,7 @@ def _targets(jobs: tuple[str, ...]) -> list[Rule]:
         ),
         _alert(
             "TargetMissing",
-            f'{absent} or up{{job=~"monitoring|prometheus|alertmanager|pushgateway"}} == 0',
+            missing,
             "5m",
             "ticket",
             "Nothing is known of {{ $labels.job }}",
@@ -166,7 +188,7 @@ def _record_kept() -> list[Rule]:
     return [
         _alert(
             "RecordDropsForecasts",
-            "sum without (instance, service_version) (increase(record_forecasts_dropped_total[10m])) > 0",
+            f"sum by ({SERVICE}) (increase(record_forecasts_dropped_total[10m])) > 0",
             "1m",
             "ticket",
             "Forecasts are missing from the record",
@@ -188,7 +210,7 @@ def _pipeline(params: Params) -> list[Rule]:
     return [
         _alert(
             "PipelineStopped",
-            "time() - max without (stage, instance) (pipeline_stage_last_success_timestamp_seconds)"
+            f"time() - max by ({SERVICE}) (pipeline_stage_last_success_timestamp_seconds)"
             f" > {durations.seconds(limit)}",
             "10m",
             "ticket",

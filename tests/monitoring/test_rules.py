@@ -46,6 +46,16 @@ def folder(config: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.fixture(scope="module")
+def cluster(config: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rules as a cluster's Prometheus has them."""
+    made = tmp_path_factory.mktemp("cluster")
+    servers.write_for_cluster(made, config)
+    rule = yaml.safe_load((made / servers.PROMETHEUS_RULE).read_text())
+    (made / servers.RULES).write_text(yaml.safe_dump(rule["spec"]))
+    return made
+
+
 @dataclass(frozen=True)
 class Case:
     """Series, each an amount a minute (or as promtool writes values), and whether the alert fires at a moment."""
@@ -142,6 +152,40 @@ CASES = [
 ]  # fmt: skip
 
 
+def pod(name: str, of: str = "5c6", **others: str) -> str:
+    """Labels that the Prometheus operator adds to a pod's `up`, and to all of its series."""
+    labels = {
+        "job": "bentocast",
+        "namespace": "shop",
+        "service": "bentocast",
+        "endpoint": "http",
+        "container": "bentocast",
+        "pod": f"bentocast-{of}-{name}",
+        "instance": f"10.0.0.{ord(name)}:3000",
+        "rollouts_pod_template_hash": of,
+    }
+    return ",".join(f'{key}="{value}"' for key, value in (labels | others).items())
+
+
+def asked_of(name: str, code: int, values: str) -> dict[str, str]:
+    """Forecasts that a pod answered so."""
+    return answers(code, values, pod(name, endpoint="/v1/timeseries/forecast", service_version="v1", service_name="b"))
+
+
+POD_A, POD_B = f"up{{{pod('a')}}}", f"up{{{pod('b')}}}"
+ONE_POD_FAILS = asked_of("a", 500, "0+1x90") | asked_of("a", 200, "0+9x90") | asked_of("b", 200, "0+9990x90")
+CLUSTER_CASES = [
+    Case("ServiceDown", FIRES, {POD_A: "0x30", POD_B: "0x30"}),
+    Case("ServiceDown", FIRES, {}, name="no pod at all"),
+    Case("ServiceDown", QUIET, {POD_A: "0x30", POD_B: "1x30"}, name="one of two"),
+    Case("InstanceDown", FIRES, {POD_A: "0x30", POD_B: "1x30"}),
+    Case("TargetMissing", QUIET, {'up{job="prometheus"}': "0x30"}, name="what is for others"),
+    Case("TargetMissing", FIRES, {'up{job="pushgateway"}': "0x30"}),
+    Case("ErrorBudgetBurnsFast", QUIET, ONE_POD_FAILS, "70m", name="one pod, few of all requests"),
+    Case("ErrorBudgetBurnsFast", FIRES, asked_of("a", 500, "0+1x90") | asked_of("b", 200, "0+40x90"), "70m"),
+]
+
+
 def promtool(folder: Path, *tests: dict[str, Any], every: str = "1m") -> None:
     """Run tests of the rules."""
     made = yaml.safe_load((folder / servers.RULES).read_text())
@@ -166,6 +210,17 @@ def series(given: dict[str, str]) -> list[dict[str, str]]:
     "case", CASES, ids=lambda case: " ".join([case.alert, "fires" if case.fires else "is quiet", case.name]).strip()
 )
 def test_alert(folder: Path, case: Case) -> None:
+    check(folder, case)
+
+
+@pytest.mark.parametrize(
+    "case", CLUSTER_CASES, ids=lambda case: " ".join([case.alert, "fires" if case.fires else "is quiet", case.name]).strip()
+)
+def test_alert_in_a_cluster(cluster: Path, case: Case) -> None:
+    check(cluster, case)
+
+
+def check(folder: Path, case: Case) -> None:
     expression = f'count(ALERTS{{alertname="{case.alert}",alertstate="firing"}}) > 0 or vector(0)'
     asked = {
         "expr": f"sgn({expression})",
@@ -221,6 +276,31 @@ def test_a_description_is_readable(folder: Path) -> None:
 
 
 # What is recorded
+
+
+def test_what_is_recorded_in_a_cluster_is_of_the_service_and_its_versions_and_not_of_pods(cluster: Path) -> None:
+    bins = {
+        f'model_feature_bin_total{{{pod(name, of)},feature="lag_1",bin="0"}}': "0+100x90"
+        for name, of in (("a", "5c6"), ("b", "5c6"), ("c", "7d8"))
+    }
+    given = ONE_POD_FAILS | bins
+    whole = '{job="bentocast",namespace="shop"}'
+    version = '{job="bentocast",namespace="shop",service_version="v1",rollouts_pod_template_hash="5c6"}'
+    binned = '{job="bentocast",namespace="shop",rollouts_pod_template_hash="%s",feature="lag_1",bin="0"}'
+    wanted: dict[str, dict[str, float]] = {
+        "job:request_errors:ratio_rate1h": {whole: 0.0001},
+        "service_version:request_errors:ratio_rate5m": {version: 0.0001},
+        "feature_bin:model_feature_bin:increase1h": {binned % "5c6": 12_000, binned % "7d8": 6_000},
+    }
+    asked = [
+        {
+            "expr": f"round({name}, 0.0001)",
+            "eval_time": "80m",
+            "exp_samples": [{"labels": labels, "value": value} for labels, value in samples.items()],
+        }
+        for name, samples in wanted.items()
+    ]
+    promtool(cluster, {"interval": "1m", "input_series": series(given), "promql_expr_test": asked})
 
 
 def test_psi_and_js_are_those_of_numpy(folder: Path) -> None:
