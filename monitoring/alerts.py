@@ -241,4 +241,13 @@ def _rollouts() -> list[Rule]:
             "The {{ $labels.strategy }} of {{ $labels.candidate }} is paused for 4 hours (value {{ $value }}): "
             "`python -m deploy status` says why.",
         ),
+        _alert(
+            "RolloutGone",
+            'rollout_under_way{state="gone"} == 1',
+            "5m",
+            "ticket",
+            "Nobody drives the rollout of {{ $labels.candidate }}",
+            "The command of the {{ $labels.strategy }} of {{ $labels.candidate }} is gone for 5 minutes (value {{ $value }}): "
+            "users stay with both versions, and nobody judges them, until `python -m deploy resume` or `abort`.",
+        ),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -13,7 +14,7 @@ from prometheus_client.registry import Collector
 from data import command
 from data.errors import BentocastError
 from deploy import journals
-from deploy.fleet import Traffic
+from deploy.fleet import Traffic, state_of
 from deploy.journal import Journal, Rollout
 from deploy.place import Place
 from deploy.router.messages import Files
@@ -55,7 +56,11 @@ class Rollouts(Collector):
             self._journal = journals.of(self._place)
         state = self._journal.state()
         retreated = has_retreated(Files.within(self._place.router))
-        self._seen = (self._journal.under_way(), Traffic.of(state, retreated=retreated) if state else None)
+        rollout = self._journal.under_way()
+        self._seen = (
+            replace(rollout, state=state_of(rollout, self._place)) if rollout else None,
+            Traffic.of(state, retreated=retreated) if state else None,
+        )
 
     def collect(self) -> Iterator[Metric]:
         """What was seen, for Prometheus."""

@@ -149,6 +149,9 @@ CASES = [
     Case("RolloutPaused", FIRES, {'rollout_under_way{strategy="canary",state="paused",candidate="b:2"}': "1x300"}, "270m"),
     Case("RolloutPaused", QUIET, {'rollout_under_way{strategy="canary",state="running",candidate="b:2"}': "1x300"}, "270m"),
     Case("RolloutPaused", QUIET, {'rollout_under_way{strategy="ab",state="paused",candidate="b:2"}': "1x300"}, "270m", name="ab"),
+    Case("RolloutGone", FIRES, {'rollout_under_way{strategy="ab",state="gone",candidate="b:2"}': "1x30"}),
+    Case("RolloutGone", QUIET, {'rollout_under_way{strategy="canary",state="running",candidate="b:2"}': "1x30"}),
+    Case("RolloutGone", QUIET, {'rollout_under_way{strategy="canary",state="gone",candidate="b:2"}': "1x3"}, name="resumed"),
 ]  # fmt: skip
 
 
