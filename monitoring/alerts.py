@@ -73,20 +73,22 @@ def _burning(params: Params) -> list[Rule]:
         ("ErrorBudget", "request_errors", objective.errors, "failed"),
         ("LatencyBudget", "request_slow", 1 - objective.percentile, slower),
     )
-    return [
+    made = [
         _burn(f"{name}{burn.name}", metric, burn, round(budget, 9), what)
         for name, metric, budget, what in kinds
         for burn in BURNS
     ]
+    routed = "were answered with 5xx by the router"
+    return [*made, _burn("RouterErrorBudgetBurnsFast", "routed_errors", BURNS[0], objective.errors, routed, "routed")]
 
 
-def _burn(name: str, metric: str, burn: Burn, budget: float, what: str) -> Rule:
+def _burn(name: str, metric: str, burn: Burn, budget: float, what: str, of: str = "requests") -> Rule:
     """Both windows burn: the long one says that it matters, the short one that it goes on."""
     long, short = (f"job:{metric}:ratio_rate{window}" for window in (burn.long, burn.short))
     limit = f"{burn.factor * budget:.6g}"
     expression = f"{long} > {limit} and {short} > {limit}"
     if burn.severity == "page":
-        expression += f" and {long} * job:requests:increase{burn.long} >= {FEWEST_BAD}"
+        expression += f" and {long} * job:{of}:increase{burn.long} >= {FEWEST_BAD}"
     return _alert(
         name,
         expression,

@@ -15,6 +15,7 @@ from data import drift
 from data.errors import ConfigError
 from data.params import Params
 from deploy.kubernetes import objects
+from deploy.router.messages import PUBLIC
 from deploy.verdicts import prometheus
 from service.metrics import LATENCY
 
@@ -27,6 +28,10 @@ SERVICE = "job, namespace"
 #: Labels of a version: what the model counts does not name it, but the targets of one machine do, and a cluster's pods.
 VERSION = f"{SERVICE}, service_version, {objects.HASH.replace('-', '_')}"
 WINDOWS = ("5m", "30m", "1h", "6h", "3d")
+#: What an Envoy answered to users, and not on its own pages: of the deployment's (`deploy.router`) or compose.yaml's.
+ROUTED = f'job="router", envoy_http_conn_manager_prefix=~"{PUBLIC}|users"'
+ANSWERED = "envoy_http_downstream_rq_xx"
+ROUTED_WINDOWS = ("5m", "1h")
 DRIFT_WINDOWS = ("1h", "1d")
 REFERENCE = "feature_bin:model_feature_reference:ratio"
 
@@ -40,6 +45,7 @@ def groups(params: Params) -> list[dict[str, Any]]:
     return [
         {"name": "requests", "rules": _requests()},
         {"name": "budget", "interval": "30s", "rules": _budget(params)},
+        {"name": "router", "interval": "30s", "rules": _router()},
         {"name": "model", "rules": _model()},
         {"name": "drift", "interval": "1m", "rules": [rule for window in DRIFT_WINDOWS for rule in _drift(window)]},
     ]
@@ -101,6 +107,21 @@ def _budget(params: Params) -> list[Rule]:
             _record(f"job:request_errors:ratio_rate{window}", _errors(level, window)),
             _record(f"job:request_slow:ratio_rate{window}", f"1 - {quick} / {timed}"),
             _record(f"job:requests:increase{window}", f"sum {level} (increase({REQUESTS}{{{WORK}}}[{window}]))"),
+        ]
+    return made
+
+
+def _router() -> list[Rule]:
+    """Users' own view: what an Envoy answers while no instance can be reached is on no instance's page."""
+    made = []
+    for window in ROUTED_WINDOWS:
+        whole = f"sum by ({SERVICE}) (rate({ANSWERED}{{{ROUTED}}}[{window}]))"
+        bad = f'sum by ({SERVICE}) (rate({ANSWERED}{{{ROUTED}, envoy_response_code_class="5"}}[{window}]))'
+        made += [
+            _record(f"job:routed_errors:ratio_rate{window}", f"({bad} or 0 * {whole}) / {whole}"),
+            _record(
+                f"job:routed:increase{window}", f"sum by ({SERVICE}) (increase({ANSWERED}{{{ROUTED}}}[{window}]))"
+            ),
         ]
     return made
 

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from data import drift, params
 from data.errors import ConfigError
 from data.params import Params
+from deploy.router.messages import PUBLIC
 from monitoring import alerts, recording, servers
 from service import endpoints
 from service.metrics import LATENCY, Metrics
@@ -87,6 +88,12 @@ def burning(name: str, alert: str, at: str, every: str, *, bad: float, many: int
     ]
 
 
+def routed(code: int, values: str, prefix: str = "public") -> dict[str, str]:
+    """What an Envoy answered on one of its listeners."""
+    labels = f'job="router",instance="r",envoy_http_conn_manager_prefix="{prefix}",envoy_response_code_class="{code}"'
+    return {f"envoy_http_downstream_rq_xx{{{labels}}}": values}
+
+
 FIRES, QUIET = True, False
 CASES = [
     *burning("2 %", "BurnsFast", "70m", "1m", bad=2, many=90, fires=True),
@@ -99,6 +106,12 @@ CASES = [
     Case("ErrorBudgetBurnsFast", QUIET, answers(200, "0+1x90") | answers(500, "0+0.1x90"), "70m", name="6 of 66"),
     Case("ErrorBudgetBurnsFast", QUIET, answers(200, "0+100x90") | answers(400, "0+50x90"), "70m", name="their own fault"),
     Case("ErrorBudgetBurnsFast", QUIET, answers(200, "0+9x90") | answers(503, "0+9x90", PROBE), "70m", name="a probe"),
+    Case("RouterErrorBudgetBurnsFast", FIRES, routed(2, "0+98x90") | routed(5, "0+2x90"), "70m"),
+    Case("RouterErrorBudgetBurnsFast", FIRES, routed(2, "0+98x90", "users") | routed(5, "0+2x90", "users"), "70m", name="compose"),
+    Case("RouterErrorBudgetBurnsFast", FIRES, routed(2, "9x90") | routed(5, "0x65 0+90x25"), "70m", name="nothing else"),
+    Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+99x90") | routed(5, "0+1x90"), "70m"),
+    Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+98x90") | routed(5, "0+98x90", "admin"), "70m", name="its own pages"),
+    Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+98x90") | routed(4, "0+98x90"), "70m", name="their own fault"),
     Case("MlTestFailed", FIRES, {'ml_test_outcome{job="monitoring",test="skew"}': "2x30"}),
     Case("MlTestFailed", FIRES, {'ml_test_outcome{job="monitoring",test="skew"}': "3x30"}, name="an error"),
     Case("MlTestFailed", QUIET, {'ml_test_outcome{job="monitoring",test="skew"}': "2x5 1x25"}, name="5 minutes"),
@@ -357,6 +370,18 @@ def test_work_is_what_runs_the_model(tmp_path: Path) -> None:
         found = {one.name for one in service.methods if pattern.fullmatch(f"/{service.name}/{one.name}")}
         assert found == {one.name for one in service.methods if one.is_work}
         assert len(found) == 1
+
+
+def test_routed_is_what_users_get_of_either_envoy() -> None:
+    """Of compose.yaml's the listener `users`, and not the one that shows Prometheus its pages."""
+    stack = yaml.safe_load((ROOT / "deploy" / "stack" / "envoy.yaml").read_text())
+    prefixes = {
+        one["filter_chains"][0]["filters"][0]["typed_config"]["stat_prefix"]: one["address"]["socket_address"]["port_value"]
+        for one in stack["static_resources"]["listeners"]
+    }
+    pattern = re.compile(re.findall(r'=~"(.*)"', recording.ROUTED)[0])
+    assert {prefix for prefix in (*prefixes, PUBLIC, "admin") if pattern.fullmatch(prefix)} == {"users", PUBLIC}
+    assert prefixes["users"] == 8080
 
 
 @pytest.mark.parametrize(("seconds", "edge"), [(0.1, 0.1), (0.12, 0.1), (60.0, 30.0), (0.001, 0.001)])
