@@ -50,6 +50,7 @@ def alerts(params: Params, *, cluster: bool = False) -> list[Rule]:
         *_record_kept(),
         *_pipeline(params),
         *_rollouts(),
+        _loop(params),
     ]
     for rule in made:
         rule["annotations"]["runbook_url"] = f"{params.monitoring.runbook}#{rule['alert'].lower()}"
@@ -212,8 +213,7 @@ def _pipeline(params: Params) -> list[Rule]:
     return [
         _alert(
             "PipelineStopped",
-            f"time() - max by ({SERVICE}) (pipeline_stage_last_success_timestamp_seconds)"
-            f" > {durations.seconds(limit)}",
+            f"time() - max by ({SERVICE}) (pipeline_stage_last_success_timestamp_seconds) > {durations.seconds(limit)}",
             "10m",
             "ticket",
             "The pipeline has not run",
@@ -253,3 +253,18 @@ def _rollouts() -> list[Rule]:
             "users stay with both versions, and nobody judges them, until `python -m deploy resume` or `abort`.",
         ),
     ]
+
+
+def _loop(params: Params) -> Rule:
+    """Of a retraining that is under way each step has a limit of its own, and a turn takes as long as it does."""
+    every = params.monitoring.loop.every
+    return _alert(
+        "LoopStopped",
+        f"time() - retraining_loop_turn_timestamp_seconds > {3 * durations.seconds(every)} unless "
+        '(retraining_loop_running == 1 and on (job, instance) retraining_newest{state="running"} == 1)',
+        "10m",
+        "ticket",
+        "The loop of retrainings takes no turn",
+        f"Its last turn began {{{{ $value | humanizeDuration }}}} ago, wanted one every {every} (monitoring.loop.every): no "
+        "failing test leads to a new model.",
+    )

@@ -44,12 +44,13 @@ def panels(params: Params) -> Mapping[str, tuple[Panel, ...]]:
 def _service(params: Params) -> tuple[Panel, ...]:
     objective = params.loadtest.objective
     version = "{{service_version}}"
+    by_status = f"sum by ({SERVICE}, http_response_code) (service_version_code:requests:rate5m)"
     return (
         Panel("Requests", "reqps", (("service_version:requests:rate5m", version),)),
         Panel(
             "Answers by status",
             "reqps",
-            ((f"sum by ({SERVICE}, http_response_code) (service_version_code:requests:rate5m)", "{{http_response_code}}"),),
+            ((by_status, "{{http_response_code}}"),),
         ),
         Panel("Errors", "percentunit", (("service_version:request_errors:ratio_rate5m", version),), objective.errors),
         Panel(

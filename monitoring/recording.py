@@ -119,9 +119,7 @@ def _router() -> list[Rule]:
         bad = f'sum by ({SERVICE}) (rate({ANSWERED}{{{ROUTED}, envoy_response_code_class="5"}}[{window}]))'
         made += [
             _record(f"job:routed_errors:ratio_rate{window}", f"({bad} or 0 * {whole}) / {whole}"),
-            _record(
-                f"job:routed:increase{window}", f"sum by ({SERVICE}) (increase({ANSWERED}{{{ROUTED}}}[{window}]))"
-            ),
+            _record(f"job:routed:increase{window}", f"sum by ({SERVICE}) (increase({ANSWERED}{{{ROUTED}}}[{window}]))"),
         ]
     return made
 

@@ -27,6 +27,7 @@ WAIT_SECONDS = 10
 
 def loop(config: Params, asked: argparse.Namespace) -> int:
     """Run the tests again and again, and make a model anew when one of them asks for it."""
+    from deploy.place import Place
     from monitoring import suite
 
     settings = config.monitoring.loop
@@ -37,6 +38,7 @@ def loop(config: Params, asked: argparse.Namespace) -> int:
             verdicts, until = suite.run(seen, settings.tests), _trained_until(seen)
             if asked.once:
                 return _code(driver.turn(verdicts, until))
+            Place.of(os.environ).turned.touch()  # see `monitoring.retrainings`
             state = tried(driver, verdicts, until)
             every = durations.seconds(settings.every)
             time.sleep(min(WAIT_SECONDS, every) if state and state.ended is None else every)

@@ -94,6 +94,16 @@ def routed(code: int, values: str, prefix: str = "public") -> dict[str, str]:
     return {f"envoy_http_downstream_rq_xx{{{labels}}}": values}
 
 
+def loop(turned: str, *, runs: int, state: str) -> dict[str, str]:
+    """When the loop took its last turn, whether it is there, and the newest retraining."""
+    own = 'job="monitoring",instance="m"'
+    return {
+        f"retraining_loop_turn_timestamp_seconds{{{own}}}": turned,
+        f"retraining_loop_running{{{own}}}": f"{runs}x400",
+        f'retraining_newest{{{own},state="{state}",step="train"}}': "1x400",
+    }
+
+
 FIRES, QUIET = True, False
 CASES = [
     *burning("2 %", "BurnsFast", "70m", "1m", bad=2, many=90, fires=True),
@@ -107,7 +117,7 @@ CASES = [
     Case("ErrorBudgetBurnsFast", QUIET, answers(200, "0+100x90") | answers(400, "0+50x90"), "70m", name="their own fault"),
     Case("ErrorBudgetBurnsFast", QUIET, answers(200, "0+9x90") | answers(503, "0+9x90", PROBE), "70m", name="a probe"),
     Case("RouterErrorBudgetBurnsFast", FIRES, routed(2, "0+98x90") | routed(5, "0+2x90"), "70m"),
-    Case("RouterErrorBudgetBurnsFast", FIRES, routed(2, "0+98x90", "users") | routed(5, "0+2x90", "users"), "70m", name="compose"),
+    Case("RouterErrorBudgetBurnsFast", FIRES, routed(2, "0+98x90", "users") | routed(5, "0+2x90", "users"), "70m", name="stack"),
     Case("RouterErrorBudgetBurnsFast", FIRES, routed(2, "9x90") | routed(5, "0x65 0+90x25"), "70m", name="nothing else"),
     Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+99x90") | routed(5, "0+1x90"), "70m"),
     Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+98x90") | routed(5, "0+98x90", "admin"), "70m", name="its own pages"),
@@ -165,6 +175,12 @@ CASES = [
     Case("RolloutGone", FIRES, {'rollout_under_way{strategy="ab",state="gone",candidate="b:2"}': "1x30"}),
     Case("RolloutGone", QUIET, {'rollout_under_way{strategy="canary",state="running",candidate="b:2"}': "1x30"}),
     Case("RolloutGone", QUIET, {'rollout_under_way{strategy="canary",state="gone",candidate="b:2"}': "1x3"}, name="resumed"),
+    Case("LoopStopped", FIRES, loop("0x400", runs=0, state="healed"), "200m", name="it is gone"),
+    Case("LoopStopped", FIRES, loop("0x400", runs=0, state="running"), "200m", name="gone in a retraining"),
+    Case("LoopStopped", FIRES, loop("0x400", runs=1, state="waiting"), "200m", name="it hangs"),
+    Case("LoopStopped", QUIET, loop("0x400", runs=1, state="running"), "200m", name="it retrains"),
+    Case("LoopStopped", QUIET, loop("0+60x400", runs=0, state="healed"), "200m", name="not for long"),
+    Case("LoopStopped", QUIET, {'retraining_loop_running{job="monitoring",instance="m"}': "0x400"}, "200m", name="never was"),
 ]  # fmt: skip
 
 
@@ -230,7 +246,9 @@ def test_alert(folder: Path, case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", CLUSTER_CASES, ids=lambda case: " ".join([case.alert, "fires" if case.fires else "is quiet", case.name]).strip()
+    "case",
+    CLUSTER_CASES,
+    ids=lambda case: " ".join([case.alert, "fires" if case.fires else "is quiet", case.name]).strip(),
 )
 def test_alert_in_a_cluster(cluster: Path, case: Case) -> None:
     check(cluster, case)
@@ -375,13 +393,14 @@ def test_work_is_what_runs_the_model(tmp_path: Path) -> None:
 def test_routed_is_what_users_get_of_either_envoy() -> None:
     """Of compose.yaml's the listener `users`, and not the one that shows Prometheus its pages."""
     stack = yaml.safe_load((ROOT / "deploy" / "stack" / "envoy.yaml").read_text())
-    prefixes = {
-        one["filter_chains"][0]["filters"][0]["typed_config"]["stat_prefix"]: one["address"]["socket_address"]["port_value"]
+    (users, metrics) = (
+        (one["address"]["socket_address"]["port_value"], one["filter_chains"][0]["filters"][0]["typed_config"])
         for one in stack["static_resources"]["listeners"]
-    }
+    )
+    assert (users[0], users[1]["stat_prefix"]) == (8080, "users")
+    prefixes = {users[1]["stat_prefix"], metrics[1]["stat_prefix"], PUBLIC, "admin"}
     pattern = re.compile(re.findall(r'=~"(.*)"', recording.ROUTED)[0])
-    assert {prefix for prefix in (*prefixes, PUBLIC, "admin") if pattern.fullmatch(prefix)} == {"users", PUBLIC}
-    assert prefixes["users"] == 8080
+    assert {prefix for prefix in prefixes if pattern.fullmatch(prefix)} == {"users", PUBLIC}
 
 
 @pytest.mark.parametrize(("seconds", "edge"), [(0.1, 0.1), (0.12, 0.1), (60.0, 30.0), (0.001, 0.001)])

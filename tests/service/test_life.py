@@ -103,7 +103,11 @@ class TestCourse:
         asyncio.run(asyncio.wait_for(live(), 30))
 
     def test_a_fault_of_one_turn_is_told_once_and_ends_nothing(
-        self, city: World, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self,
+        city: World,
+        registry: CollectorRegistry,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         monkeypatch.setattr(subject, "TICK_SECONDS", 0.001)
         made = begun(city)
