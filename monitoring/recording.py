@@ -32,6 +32,8 @@ WINDOWS = ("5m", "30m", "1h", "6h", "3d")
 ROUTED = f'job="router", envoy_http_conn_manager_prefix=~"{PUBLIC}|users"'
 ANSWERED = "envoy_http_downstream_rq_xx"
 ROUTED_WINDOWS = ("5m", "1h")
+#: Actual values that the record did not take: RecordDown tells of them, and nobody needs to get up.
+REFUSED = 'endpoint="/v1/timeseries/actuals", http_response_code=~"5.."'
 DRIFT_WINDOWS = ("1h", "1d")
 REFERENCE = "feature_bin:model_feature_reference:ratio"
 
@@ -116,7 +118,9 @@ def _router() -> list[Rule]:
     made = []
     for window in ROUTED_WINDOWS:
         whole = f"sum by ({SERVICE}) (rate({ANSWERED}{{{ROUTED}}}[{window}]))"
-        bad = f'sum by ({SERVICE}) (rate({ANSWERED}{{{ROUTED}, envoy_response_code_class="5"}}[{window}]))'
+        failed = f'sum by ({SERVICE}) (rate({ANSWERED}{{{ROUTED}, envoy_response_code_class="5"}}[{window}]))'
+        refused = f"(sum (rate({REQUESTS}{{{REFUSED}}}[{window}])) or vector(0))"
+        bad = f"clamp_min({failed} - on () group_left () {refused}, 0)"
         made += [
             _record(f"job:routed_errors:ratio_rate{window}", f"({bad} or 0 * {whole}) / {whole}"),
             _record(f"job:routed:increase{window}", f"sum by ({SERVICE}) (increase({ANSWERED}{{{ROUTED}}}[{window}]))"),

@@ -94,6 +94,9 @@ def routed(code: int, values: str, prefix: str = "public") -> dict[str, str]:
     return {f"envoy_http_downstream_rq_xx{{{labels}}}": values}
 
 
+NOT_KEPT = answers(503, "0+5x90", WORK.replace("/v1/timeseries/forecast", "/v1/timeseries/actuals"))
+
+
 def loop(turned: str, *, runs: int, state: str) -> dict[str, str]:
     """When the loop took its last turn, whether it is there, and the newest retraining."""
     own = 'job="monitoring",instance="m"'
@@ -122,6 +125,8 @@ CASES = [
     Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+99x90") | routed(5, "0+1x90"), "70m"),
     Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+98x90") | routed(5, "0+98x90", "admin"), "70m", name="its own pages"),
     Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+98x90") | routed(4, "0+98x90"), "70m", name="their own fault"),
+    Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+95x90") | routed(5, "0+5x90") | NOT_KEPT, "70m", name="a record away"),
+    Case("RouterErrorBudgetBurnsFast", FIRES, routed(2, "0+95x90") | routed(5, "0+9x90") | NOT_KEPT, "70m", name="and others"),
     Case("MlTestFailed", FIRES, {'ml_test_outcome{job="monitoring",test="skew"}': "2x30"}),
     Case("MlTestFailed", FIRES, {'ml_test_outcome{job="monitoring",test="skew"}': "3x30"}, name="an error"),
     Case("MlTestFailed", QUIET, {'ml_test_outcome{job="monitoring",test="skew"}': "2x5 1x25"}, name="5 minutes"),
@@ -384,6 +389,7 @@ def test_work_is_what_runs_the_model(tmp_path: Path) -> None:
     assert {one.template for one in table if pattern.fullmatch(one.template)} == {
         one.template for one in table if one.is_work
     }
+    assert any(f'endpoint="{one.template}"' in recording.REFUSED for one in table)
     for service in (grpc_inference.SERVICE, grpc_forecast.SERVICE, grpc_bentoml.SERVICE):
         found = {one.name for one in service.methods if pattern.fullmatch(f"/{service.name}/{one.name}")}
         assert found == {one.name for one in service.methods if one.is_work}
