@@ -17,8 +17,9 @@ from data.atomic import replacing
 from data.deployment import Deploy
 from deploy import settings, versions
 from deploy.faults import RolloutError, RouterError
-from deploy.journal import ROUTER, Journal
+from deploy.journal import ROUTER, Journal, Rollout
 from deploy.place import LOOK_SECONDS, SCALING, Place
+from deploy.rollouts.states import GONE, RUNNING
 from deploy.router.messages import Limits
 from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
@@ -32,6 +33,11 @@ LOCK = "rollout"
 DRAIN_SECONDS = 30.0
 #: The autoscaler gets so long to end what it began.
 SCALE_SECONDS = 180.0
+
+
+def state_of(rollout: Rollout, place: Place) -> str:
+    """State of a rollout of this machine's deployment: what the journal says, unless nobody drives it any more."""
+    return GONE if rollout.state == RUNNING and not place.is_held(LOCK) else rollout.state
 
 
 @dataclass(frozen=True)

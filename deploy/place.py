@@ -72,6 +72,11 @@ class Place:
         return self.folder / "targets.json"
 
     @property
+    def turned(self) -> Path:
+        """File that the loop of retrainings touches at each turn; whoever ends that loop for good removes it."""
+        return self.folder / "loop.turn"
+
+    @property
     def reports(self) -> Path:
         """Folder with a page for each rollout."""
         return self.folder / "reports"

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from data.deployment import Plan
 from data.rollout import Judgement
 from deploy import versions
-from deploy.fleet import LOCK, Fleet
+from deploy.fleet import Fleet, state_of
 from deploy.journal import AUTOSCALER, NO_ROLLOUT, Rollout
-from deploy.rollouts.states import RUNNING
+from deploy.rollouts.states import GONE
 from deploy.router.routing import WHOLE
 from deploy.running import instances
 
@@ -41,7 +41,7 @@ def text(fleet: Fleet) -> str:
     lines += _autoscaling(fleet)
     under_way = fleet.journal.under_way()
     if under_way:
-        gone = under_way.state == RUNNING and not fleet.place.is_held(LOCK)
+        gone = state_of(under_way, fleet.place) == GONE
         how = "its command is gone: `resume` or `abort`" if gone else under_way.why
         lines.append(
             f"{under_way.strategy} {under_way.id} of {under_way.candidate}: {under_way.state}; {how}".rstrip("; ")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from data import durations
 from data.params import Params
-from monitoring.recording import Rule, edge
+from monitoring.recording import SERVICE, Rule, edge
 
 #: Fewest bad requests that wake somebody: one of three is no fire.
 FEWEST_BAD = 10
@@ -35,14 +35,23 @@ BURNS = (
 JOBS = ("bentocast", "monitoring", "prometheus")
 
 
-def alerts(params: Params, jobs: tuple[str, ...] = JOBS) -> list[Rule]:
+def alerts(params: Params, *, cluster: bool = False) -> list[Rule]:
     """What somebody is told of; each has a heading in docs/runbooks.md that says what to do.
 
     Args:
         params: the configuration.
-        jobs: that are missed if Prometheus has no target of theirs.
+        cluster: whether the Prometheus is a cluster's: it and its like are for whoever runs it, and a service of which
+            there is nothing is down, where on one machine somebody may have ended it.
     """
-    made = [*_burning(params), *_tests(params), *_targets(jobs), *_record_kept(), *_pipeline(params), *_rollouts()]
+    made = [
+        *_burning(params),
+        *_tests(params),
+        *(_targets_of_cluster() if cluster else _targets()),
+        *_record_kept(),
+        *_pipeline(params),
+        *_rollouts(),
+        _loop(params),
+    ]
     for rule in made:
         rule["annotations"]["runbook_url"] = f"{params.monitoring.runbook}#{rule['alert'].lower()}"
     return made
@@ -65,20 +74,22 @@ def _burning(params: Params) -> list[Rule]:
         ("ErrorBudget", "request_errors", objective.errors, "failed"),
         ("LatencyBudget", "request_slow", 1 - objective.percentile, slower),
     )
-    return [
+    made = [
         _burn(f"{name}{burn.name}", metric, burn, round(budget, 9), what)
         for name, metric, budget, what in kinds
         for burn in BURNS
     ]
+    routed = "were answered with 5xx by the router"
+    return [*made, _burn("RouterErrorBudgetBurnsFast", "routed_errors", BURNS[0], objective.errors, routed, "routed")]
 
 
-def _burn(name: str, metric: str, burn: Burn, budget: float, what: str) -> Rule:
+def _burn(name: str, metric: str, burn: Burn, budget: float, what: str, of: str = "requests") -> Rule:
     """Both windows burn: the long one says that it matters, the short one that it goes on."""
     long, short = (f"job:{metric}:ratio_rate{window}" for window in (burn.long, burn.short))
     limit = f"{burn.factor * budget:.6g}"
     expression = f"{long} > {limit} and {short} > {limit}"
     if burn.severity == "page":
-        expression += f" and {long} * job:requests:increase{burn.long} >= {FEWEST_BAD}"
+        expression += f" and {long} * job:{of}:increase{burn.long} >= {FEWEST_BAD}"
     return _alert(
         name,
         expression,
@@ -123,12 +134,26 @@ def _tests(params: Params) -> list[Rule]:
     ]
 
 
-def _targets(jobs: tuple[str, ...]) -> list[Rule]:
-    absent = " or ".join(f'absent(up{{job="{job}"}})' for job in jobs)
+def _targets() -> list[Rule]:
+    absent = " or ".join(f'absent(up{{job="{job}"}})' for job in JOBS)
+    return _watched(
+        f'sum by ({SERVICE}) (up{{job="bentocast"}}) == 0',
+        f'{absent} or up{{job=~"monitoring|prometheus|alertmanager|pushgateway"}} == 0',
+    )
+
+
+def _targets_of_cluster() -> list[Rule]:
+    return _watched(
+        f'sum by ({SERVICE}) (up{{job="bentocast"}}) == 0 or absent(up{{job="bentocast"}}) - 1',
+        'up{job=~"monitoring|pushgateway"} == 0',
+    )
+
+
+def _watched(down: str, missing: str) -> list[Rule]:
     return [
         _alert(
             "ServiceDown",
-            'sum without (instance, service_version) (up{job="bentocast"}) == 0',
+            down,
             "1m",
             "page",
             "No instance of the service answers",
@@ -152,7 +177,7 @@ def _targets(jobs: tuple[str, ...]) -> list[Rule]:
         ),
         _alert(
             "TargetMissing",
-            f'{absent} or up{{job=~"monitoring|prometheus|alertmanager|pushgateway"}} == 0',
+            missing,
             "5m",
             "ticket",
             "Nothing is known of {{ $labels.job }}",
@@ -166,7 +191,7 @@ def _record_kept() -> list[Rule]:
     return [
         _alert(
             "RecordDropsForecasts",
-            "sum without (instance, service_version) (increase(record_forecasts_dropped_total[10m])) > 0",
+            f"sum by ({SERVICE}) (increase(record_forecasts_dropped_total[10m])) > 0",
             "1m",
             "ticket",
             "Forecasts are missing from the record",
@@ -188,8 +213,7 @@ def _pipeline(params: Params) -> list[Rule]:
     return [
         _alert(
             "PipelineStopped",
-            "time() - max without (stage, instance) (pipeline_stage_last_success_timestamp_seconds)"
-            f" > {durations.seconds(limit)}",
+            f"time() - max by ({SERVICE}) (pipeline_stage_last_success_timestamp_seconds) > {durations.seconds(limit)}",
             "10m",
             "ticket",
             "The pipeline has not run",
@@ -219,4 +243,28 @@ def _rollouts() -> list[Rule]:
             "The {{ $labels.strategy }} of {{ $labels.candidate }} is paused for 4 hours (value {{ $value }}): "
             "`python -m deploy status` says why.",
         ),
+        _alert(
+            "RolloutGone",
+            'rollout_under_way{state="gone"} == 1',
+            "5m",
+            "ticket",
+            "Nobody drives the rollout of {{ $labels.candidate }}",
+            "The command of the {{ $labels.strategy }} of {{ $labels.candidate }} is gone for 5 minutes (value {{ $value }}): "
+            "users stay with both versions, and nobody judges them, until `python -m deploy resume` or `abort`.",
+        ),
     ]
+
+
+def _loop(params: Params) -> Rule:
+    """Of a retraining that is under way each step has a limit of its own, and a turn takes as long as it does."""
+    every = params.monitoring.loop.every
+    return _alert(
+        "LoopStopped",
+        f"time() - retraining_loop_turn_timestamp_seconds > {3 * durations.seconds(every)} unless "
+        '(retraining_loop_running == 1 and on (job, instance) retraining_newest{state="running"} == 1)',
+        "10m",
+        "ticket",
+        "The loop of retrainings takes no turn",
+        f"Its last turn began {{{{ $value | humanizeDuration }}}} ago, wanted one every {every} (monitoring.loop.every): no "
+        "failing test leads to a new model.",
+    )

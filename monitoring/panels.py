@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data.params import Params
+from monitoring.recording import SERVICE, VERSION
 
 Unit = Literal["reqps", "percentunit", "s", "short"]
 #: Beyond this a feature has drifted, if it is beyond the noise too.
@@ -43,12 +44,13 @@ def panels(params: Params) -> Mapping[str, tuple[Panel, ...]]:
 def _service(params: Params) -> tuple[Panel, ...]:
     objective = params.loadtest.objective
     version = "{{service_version}}"
+    by_status = f"sum by ({SERVICE}, http_response_code) (service_version_code:requests:rate5m)"
     return (
         Panel("Requests", "reqps", (("service_version:requests:rate5m", version),)),
         Panel(
             "Answers by status",
             "reqps",
-            (("sum without (service_version) (service_version_code:requests:rate5m)", "{{http_response_code}}"),),
+            ((by_status, "{{http_response_code}}"),),
         ),
         Panel("Errors", "percentunit", (("service_version:request_errors:ratio_rate5m", version),), objective.errors),
         Panel(
@@ -63,15 +65,15 @@ def _service(params: Params) -> tuple[Panel, ...]:
             (("job:request_slow:ratio_rate1h", "1 h"), ("job:request_slow:ratio_rate6h", "6 h")),
             round(1 - objective.percentile, 9),
         ),
-        Panel("Instances that answer", "short", (('sum without (instance) (up{job="bentocast"})', version),)),
+        Panel("Instances that answer", "short", ((f'sum by ({VERSION}) (up{{job="bentocast"}})', version),)),
     )
 
 
 def _model() -> tuple[Panel, ...]:
     version = "{{service_version}}"
     mean = (
-        "sum without (instance) (rate(model_batch_series_sum[5m]))"
-        " / sum without (instance) (rate(model_batch_series_count[5m]))"
+        f"sum by ({VERSION}) (rate(model_batch_series_sum[5m]))"
+        f" / sum by ({VERSION}) (rate(model_batch_series_count[5m]))"
     )
     return (
         Panel("Seven tests (0 pass, 1 inconclusive, 2 fail, 3 error)", "short", (("ml_test_outcome", "{{test}}"),)),
@@ -81,7 +83,7 @@ def _model() -> tuple[Panel, ...]:
         Panel(
             "Forecasts that are no number",
             "short",
-            (("sum without (instance) (increase(model_output_nonfinite_total[1h]))", "{{output}}"),),
+            ((f"sum by ({VERSION}, output) (increase(model_output_nonfinite_total[1h]))", "{{output}}"),),
             0.0,
         ),
         Panel(
@@ -93,8 +95,9 @@ def _model() -> tuple[Panel, ...]:
 
 
 def _data() -> tuple[Panel, ...]:
-    missing = "sum without (instance) (increase(model_feature_missing_total[1h]))"
-    outside = "sum without (instance) (increase(model_feature_outside_total[1h]))"
+    missing, outside = (
+        f"sum by ({VERSION}, feature) (increase(model_feature_{what}_total[1h]))" for what in ("missing", "outside")
+    )
     counted = "feature:model_feature_bin:increase1h"
     return (
         Panel("Drift (PSI of an hour)", "short", (("feature:model_feature:psi1h", "{{feature}}"),), PSI_LIMIT),
@@ -106,9 +109,9 @@ def _data() -> tuple[Panel, ...]:
             "Record",
             "short",
             (
-                ("sum without (instance) (rate(record_forecasts_written_total[5m]))", "written a second"),
-                ("sum without (instance) (record_forecasts_queued)", "wait"),
-                ("sum without (instance) (increase(record_forecasts_dropped_total[1h]))", "dropped in an hour"),
+                (f"sum by ({VERSION}) (rate(record_forecasts_written_total[5m]))", "written a second"),
+                (f"sum by ({VERSION}) (record_forecasts_queued)", "wait"),
+                (f"sum by ({VERSION}) (increase(record_forecasts_dropped_total[1h]))", "dropped in an hour"),
             ),
         ),
     )

@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
-from data import command
-from data.errors import BentocastError
 from deploy import journals
-from deploy.fleet import Traffic
+from deploy.fleet import Traffic, state_of
 from deploy.journal import Journal, Rollout
 from deploy.place import Place
 from deploy.router.messages import Files
 from deploy.router.router import has_retreated
+from monitoring.watcher import Watcher
 
-LOOK_SECONDS = 10.0
 
-
-class Rollouts(Collector):
-    """The rollout that is under way, and where requests go, as they were a moment ago: a database may be slow.
+class Rollouts(Watcher):
+    """The rollout that is under way, and where requests go.
 
     Args:
         place: the deployment; there may be none yet.
     """
 
     def __init__(self, place: Place) -> None:
+        super().__init__("rollouts")
         self._place = place
         self._journal: Journal | None = None
         self._seen: tuple[Rollout | None, Traffic | None] = (None, None)
-        self._over = threading.Event()
-
-    def start(self) -> None:
-        """Look every now and then."""
-        threading.Thread(target=self._repeat, name="rollouts", daemon=True).start()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._over.set()
 
     def look(self) -> None:
         """Read the journal, if there is one.
@@ -55,7 +43,15 @@ class Rollouts(Collector):
             self._journal = journals.of(self._place)
         state = self._journal.state()
         retreated = has_retreated(Files.within(self._place.router))
-        self._seen = (self._journal.under_way(), Traffic.of(state, retreated=retreated) if state else None)
+        rollout = self._journal.under_way()
+        self._seen = (
+            replace(rollout, state=state_of(rollout, self._place)) if rollout else None,
+            Traffic.of(state, retreated=retreated) if state else None,
+        )
+
+    def forget(self) -> None:
+        """Nothing is known of either."""
+        self._seen = (None, None)
 
     def collect(self) -> Iterator[Metric]:
         """What was seen, for Prometheus."""
@@ -75,14 +71,3 @@ class Rollouts(Collector):
         for version, share in traffic.shares.items() if traffic else ():
             weights.add_metric((version,), share)
         yield from (under_way, began, weights)
-
-    def _repeat(self) -> None:
-        while not self._over.is_set():
-            try:
-                self.look()
-            except Exception as err:  # what was seen before is no longer known to hold; the next look may go better
-                self._seen = (None, None)
-                command.say(
-                    err.message if isinstance(err, BentocastError) else f"rollouts: {type(err).__name__}: {err}"
-                )
-            self._over.wait(LOOK_SECONDS)

@@ -81,14 +81,9 @@ def write(folder: Path, params: Params, addresses: Addresses, environ: Mapping[s
             scratch.write_text(yaml.safe_dump(content, sort_keys=False, width=1_000), encoding="utf-8")
 
 
-def rules(params: Params, jobs: tuple[str, ...] = alerts.JOBS) -> dict[str, Any]:
-    """All rules; errors as `write`.
-
-    Args:
-        params: the configuration.
-        jobs: that are missed if Prometheus has no target of theirs.
-    """
-    return {"groups": [*recording.groups(params), {"name": "alerts", "rules": alerts.alerts(params, jobs)}]}
+def rules(params: Params, *, cluster: bool = False) -> dict[str, Any]:
+    """All rules; arguments and errors as those of `alerts.alerts` and `write`."""
+    return {"groups": [*recording.groups(params), {"name": "alerts", "rules": alerts.alerts(params, cluster=cluster)}]}
 
 
 def write_for_cluster(folder: Path, params: Params) -> None:
@@ -97,8 +92,7 @@ def write_for_cluster(folder: Path, params: Params) -> None:
     Raises:
         ConfigError: the objective cannot be told from the service's metrics.
     """
-    # Prometheus there is not ours, and what is about it and its like is for whoever runs it.
-    rule = objects.made("PrometheusRule", "monitoring.coreos.com/v1", objects.APP, rules(params, ("bentocast",)))
+    rule = objects.made("PrometheusRule", "monitoring.coreos.com/v1", objects.APP, rules(params, cluster=True))
     atomic.write_text(folder / PROMETHEUS_RULE, render.yaml_of(rule))
     atomic.write_text(folder / "kustomization.yaml", render.kustomization([PROMETHEUS_RULE]))
 

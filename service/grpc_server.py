@@ -47,12 +47,14 @@ class Method:
         request: the type of its message.
         answer: what it does; the size is that of the message in bytes, the deadline on the engine's clock.
         probe: whether anybody may call it.
+        is_work: whether it runs the model.
     """
 
     name: str
     request: type[Message]
     answer: Callable[[Worker, Any, int, float], Awaitable[Message]]
     probe: bool = False
+    is_work: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ class GrpcServer:
 
     def _handler(self, service: Service, method: Method) -> grpc.RpcMethodHandler:
         label = f"/{service.name}/{method.name}"
+        if method.is_work:
+            self._metrics.expect(label)
 
         async def call(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
             began = time.perf_counter()

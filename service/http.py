@@ -156,7 +156,11 @@ class Front:
         """Take the worker's parts, once, and make the table of paths."""
         worker, metrics = self._parts
         self._worker, self._metrics = worker(), metrics()
-        self._routes = Routes(endpoints.table(self._worker, self._metrics))
+        table = endpoints.table(self._worker, self._metrics)
+        for endpoint in table:
+            if endpoint.is_work:
+                self._metrics.expect(endpoint.template)
+        self._routes = Routes(table)
         own = tuple((name.encode(), value.encode()) for name, value in self._worker.served.headers.items())
         self._headers = PLAIN_HEADERS + own
 

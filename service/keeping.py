@@ -13,6 +13,7 @@ import math
 import secrets
 import time
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,10 @@ from service.record import ForecastEntry, Recorder, RecordSettings, RecordStats,
 from service.record.samples import MAX_BYTES, SampleEntry, beginning
 from service.served import Served
 
-#: Forecasts kept until the record is open.
+#: Forecasts kept until the record is open; of more, the oldest are dropped and counted.
 MOST_WAITING = 10_000
+#: From one attempt to open the record to the next.
+RETRY_SECONDS = 30.0
 
 logger = logging.getLogger("bentocast.service")
 
@@ -44,22 +47,31 @@ class Keeper:
         self._served, self._settings = served, settings
         self._step_seconds = served.forecaster.card.declaration.series.step_seconds
         self._recorder: Recorder | None = None
-        self._waiting: deque[ForecastEntry] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[ForecastEntry] = deque()
+        self._fault = ""
         self._requests = map("{}-{:x}".format, itertools.repeat(secrets.token_hex(4)), itertools.count())
         self._metrics = RecordMetrics(registry)
         self._sample_at = math.inf if settings.sample_seconds is None else 0.0
 
     async def open(self) -> None:
-        """Open the record; one that cannot be opened is told of in the log and the metrics, and forecasts go on."""
-        try:
-            recorder = await asyncio.to_thread(Recorder.open, self._settings)
-        except BentocastError as err:
-            logger.error("the record is not kept: %s", err.message)  # noqa: TRY400 - the message says it all
-            self._metrics.unopened()
-            return
+        """Open the record, however often it takes; until then log and metrics tell of it, and forecasts go on."""
+        while (recorder := await self._opened()) is None:
+            await asyncio.sleep(RETRY_SECONDS)
         self._recorder = recorder
         while self._waiting:
             recorder.put_many((self._waiting.popleft(),))
+
+    async def _opened(self) -> Recorder | None:
+        """The record, or None if it cannot be opened now; each reason is logged once, not at each attempt."""
+        try:
+            return await asyncio.to_thread(Recorder.open, self._settings)
+        except Exception as err:
+            fault = err.message if isinstance(err, BentocastError) else self._settings.address.explain(err)
+            if fault != self._fault:
+                logger.error("the record is not kept, and tried again every %g s: %s", RETRY_SECONDS, fault)  # noqa: TRY400 - the message says it all
+            self._fault = fault
+            self._metrics.unopened()
+            return None
 
     def keep(self, question: Question, answer: Answer, request: str = "") -> None:
         """Hand over the forecasts of one request; costs a few microseconds a series.
@@ -87,11 +99,19 @@ class Keeper:
             for place, name in enumerate(question.names)
         ]
         if self._recorder is None:
-            self._waiting.extend(entries)
+            self._wait(entries)
         else:
             self._recorder.put_many(entries)
             if now >= self._sample_at:
                 self._sample(self._recorder, question, answer, request, now)
+
+    def _wait(self, entries: Sequence[ForecastEntry]) -> None:
+        """Keep forecasts until the record is open; if there is no room, the oldest are dropped and counted."""
+        self._waiting.extend(entries)
+        over = max(0, len(self._waiting) - MOST_WAITING)
+        for _ in range(over):
+            self._waiting.popleft()
+        self._metrics.lost(over)
 
     def _sample(self, recorder: Recorder, question: Question, answer: Answer, request: str, now: float) -> None:
         """Keep one series of a request as it came, with the features that were made of it, unless it is large."""
@@ -135,14 +155,19 @@ class Keeper:
 
     def tick(self) -> None:
         """Bring the record's counters to the page of metrics."""
-        if self._recorder is not None:
+        if self._recorder is None:
+            self._metrics.wait(len(self._waiting))
+        else:
             self._metrics.tell(self._recorder.stats())
 
     async def close(self, timeout_seconds: float) -> None:
-        """Write what waits."""
-        if self._recorder is not None:
+        """Write what waits; what waits for a record that never opened is dropped and counted."""
+        if self._recorder is None:
+            self._metrics.lost(len(self._waiting))
+            self._waiting.clear()
+        else:
             await asyncio.to_thread(self._recorder.close, timeout_seconds)
-            self.tick()
+        self.tick()
 
 
 class RecordMetrics:
@@ -164,6 +189,14 @@ class RecordMetrics:
     def unopened(self) -> None:
         """The record could not be opened."""
         self._healthy.set(0)
+
+    def wait(self, count: int) -> None:
+        """So many forecasts wait for the record to be opened."""
+        self._queued.set(count)
+
+    def lost(self, count: int) -> None:
+        """So many forecasts were dropped before the record was open."""
+        self._dropped.inc(count)
 
     def tell(self, stats: RecordStats) -> None:
         """Add what is new."""

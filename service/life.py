@@ -43,6 +43,7 @@ class Life:
         self._keeper = keeper
         self._grpc: Any = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._faults: dict[str, str] = {}
 
     @classmethod
     def of(
@@ -128,8 +129,20 @@ class Life:
     async def _tick(self) -> None:
         for turn in itertools.count():
             await asyncio.sleep(TICK_SECONDS)
-            self.metrics.tick()
+            self._do(self.metrics.tick)
             if self._keeper is not None:
-                self._keeper.tick()
+                self._do(self._keeper.tick)
             if turn % TRIM_TICKS == 0:
-                await asyncio.to_thread(memory.give_back)
+                await asyncio.to_thread(self._do, memory.give_back)
+
+    def _do(self, part: Callable[[], object]) -> None:
+        """Do a part of a turn. One that fails is told of once for each fault, and done again at the next turn."""
+        name = part.__qualname__
+        try:
+            part()
+        except Exception as err:
+            if self._faults.get(name) != (fault := repr(err)):
+                logger.exception("%s failed; it is tried again every %g s", name, TICK_SECONDS)
+            self._faults[name] = fault
+        else:
+            self._faults.pop(name, None)

@@ -34,6 +34,8 @@ SAMPLE = 64
 #: A forecast so many times as large as anything that training saw is extreme.
 EXTREME = 10.0
 NAMESPACE = "bentoml_service"
+#: Statuses of forecasts that fail for a reason of ours.
+FAILURES = (500, 503, 504)
 
 
 class Metrics:
@@ -87,6 +89,18 @@ class Metrics:
         total, duration = self._child(endpoint, status)
         total.inc()
         duration.observe(seconds)
+
+    def expect(self, endpoint: str) -> None:
+        """Have the failures of what gives forecasts on the page from the start, at 0.
+
+        A series that comes into being with its first failure has no rise: a burst that is over before the next scrape
+        would never have been.
+
+        Args:
+            endpoint: as `answered` is told of it.
+        """
+        for status in FAILURES:
+            self._total.labels(endpoint=endpoint, http_response_code=str(status), **self._service)
 
     def _child(self, endpoint: str, status: int) -> tuple[Counter, Histogram]:
         child = self._children.get((endpoint, status))

@@ -3,5 +3,7 @@
 PROMOTED, ROLLED_BACK, ENDED, PAUSED, RUNNING = "promoted", "rolled back", "ended", "paused", "running"
 #: What may be asked of a rollout, and the state that it brings.
 WISHES = {"pause": PAUSED, "promote": PROMOTED, "abort": ROLLED_BACK}
+#: What one is that is `running` by the journal, and that nobody drives: its command was killed. See `deploy.fleet.state_of`.
+GONE = "gone"
 #: Why one is paused whose command was asked to end; one that was killed is still `running`.
 INTERRUPTED = "interrupted"

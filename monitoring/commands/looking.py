@@ -49,22 +49,25 @@ def serve(config: Params, asked: argparse.Namespace) -> int:
     from deploy.place import Place
     from monitoring import suite
     from monitoring.exporter import Exporter, Server
+    from monitoring.retrainings import Retrainings
     from monitoring.rollouts import Rollouts
 
     def run(name: str) -> Verdict:
         return suite.run(context.of(config, asked), [name])[name]
 
     exporter = Exporter(list(suite.TESTS), run, durations.seconds(config.monitoring.every))
-    rollouts = Rollouts(Place.of(os.environ))
+    place = Place.of(os.environ)
+    watched = Rollouts(place), Retrainings(place)
 
     def drawn() -> str:
         return _drawn(
             config, asked, lambda: {name: one.verdict if one else None for name, one in exporter.last().items()}
         )
 
-    with _listening(Server, (asked.host, asked.port), exporter, drawn, rollouts) as server:
+    with _listening(Server, (asked.host, asked.port), exporter, drawn, *watched) as server:
         exporter.start()
-        rollouts.start()
+        for one in watched:
+            one.start()
         command.say(f"the seven tests on http://{asked.host}:{server.server_address[1]} (Ctrl-C ends it)")
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()

@@ -31,12 +31,17 @@ Looked = tuple[Mapping[str, Verdict], float | None]
 
 def loop(config: Params, asked: argparse.Namespace) -> int:
     """Run the tests again and again, and make a model anew when one of them asks for it."""
+    from deploy.place import Place
+
+    turned = Place.of(os.environ).turned
     with _alone(config):
         driver = _loop(config, asked)
         look = functools.partial(_look, config, asked)
         while True:
             if asked.once:
                 return _code(turn(driver, look))
+            with contextlib.suppress(OSError):  # no room on the disk
+                turned.touch()  # see `monitoring.retrainings`
             time.sleep(pause(tried(driver, look), config.monitoring.loop.every))
 
 

@@ -113,7 +113,7 @@ async def _metadata(worker: Worker, *_: Any) -> pb.ServiceMetadataResponse:
 SERVICE = Service(
     "bentoml.grpc.v1.BentoService",
     (
-        Method("Call", pb.Request, _call),
+        Method("Call", pb.Request, _call, is_work=True),
         Method("ServiceMetadata", pb.ServiceMetadataRequest, _metadata),
     ),
 )

@@ -123,7 +123,7 @@ async def _actuals(worker: Worker, request: pb.PutActualsRequest, *_: Any) -> pb
 SERVICE = Service(
     "forecast.v1.ForecastService",
     (
-        Method("Forecast", pb.ForecastRequest, _forecast),
+        Method("Forecast", pb.ForecastRequest, _forecast, is_work=True),
         Method("GetModel", pb.GetModelRequest, _model),
         Method("PutActuals", pb.PutActualsRequest, _actuals),
     ),

@@ -141,6 +141,6 @@ SERVICE = Service(
         Method("ModelReady", pb.ModelReadyRequest, _model_ready, probe=True),
         Method("ServerMetadata", pb.ServerMetadataRequest, _server),
         Method("ModelMetadata", pb.ModelMetadataRequest, _model),
-        Method("ModelInfer", pb.ModelInferRequest, _infer),
+        Method("ModelInfer", pb.ModelInferRequest, _infer, is_work=True),
     ),
 )

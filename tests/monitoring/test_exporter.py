@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from data.verdict import Check, Outcome, Verdict
+from deploy.fleet import LOCK
 from deploy.journal import Journal
 from deploy.place import Place
 from deploy.router.router import BACK
@@ -222,6 +223,21 @@ def test_a_state_that_cannot_be_read_is_not_told_for_ever(tmp_path: Path, capfd:
     rollouts.stop()
     journal.close()
     assert "rollouts: KeyError: " in capfd.readouterr().err
+
+
+def test_a_rollout_that_nobody_drives_is_gone(tmp_path: Path) -> None:
+    """The journal goes on saying that it runs after its command was killed; only the lock tells."""
+    place = Place(tmp_path)
+    journal = Journal(f"sqlite:///{place.journal}")
+    rollouts = Rollouts(place)
+    journal.begin("canary", "bentocast:one", "bentocast:two", {}, {}, now=1_000.0)
+    labels = "rollout_under_way", "canary", "bentocast:one", "bentocast:two"
+    with place.held(LOCK, "it is driven"):
+        rollouts.look()
+        assert told(rollouts)[*labels, "running"] == 1
+    rollouts.look()
+    assert told(rollouts)[*labels, "gone"] == 1
+    journal.close()
 
 
 def test_a_rollout_is_told_until_it_ends(tmp_path: Path) -> None:

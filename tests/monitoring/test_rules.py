@@ -18,9 +18,11 @@ from prometheus_client import CollectorRegistry
 from data import drift, params
 from data.errors import ConfigError
 from data.params import Params
+from deploy.router.messages import PUBLIC
 from monitoring import alerts, recording, servers
 from service import endpoints
 from service.metrics import LATENCY, Metrics
+from service.protocols import grpc_bentoml, grpc_forecast, grpc_inference
 from tests.monitoring.servers import program
 from tests.service import world
 
@@ -42,6 +44,16 @@ def config() -> Params:
 def folder(config: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("conf")
     servers.write(made, config, servers.Addresses(made / "targets.json"), {})
+    return made
+
+
+@pytest.fixture(scope="module")
+def cluster(config: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rules as a cluster's Prometheus has them."""
+    made = tmp_path_factory.mktemp("cluster")
+    servers.write_for_cluster(made, config)
+    rule = yaml.safe_load((made / servers.PROMETHEUS_RULE).read_text())
+    (made / servers.RULES).write_text(yaml.safe_dump(rule["spec"]))
     return made
 
 
@@ -76,6 +88,25 @@ def burning(name: str, alert: str, at: str, every: str, *, bad: float, many: int
     ]
 
 
+def routed(code: int, values: str, prefix: str = "public") -> dict[str, str]:
+    """What an Envoy answered on one of its listeners."""
+    labels = f'job="router",instance="r",envoy_http_conn_manager_prefix="{prefix}",envoy_response_code_class="{code}"'
+    return {f"envoy_http_downstream_rq_xx{{{labels}}}": values}
+
+
+NOT_KEPT = answers(503, "0+5x90", WORK.replace("/v1/timeseries/forecast", "/v1/timeseries/actuals"))
+
+
+def loop(turned: str, *, runs: int, state: str) -> dict[str, str]:
+    """When the loop took its last turn, whether it is there, and the newest retraining."""
+    own = 'job="monitoring",instance="m"'
+    return {
+        f"retraining_loop_turn_timestamp_seconds{{{own}}}": turned,
+        f"retraining_loop_running{{{own}}}": f"{runs}x400",
+        f'retraining_newest{{{own},state="{state}",step="train"}}': "1x400",
+    }
+
+
 FIRES, QUIET = True, False
 CASES = [
     *burning("2 %", "BurnsFast", "70m", "1m", bad=2, many=90, fires=True),
@@ -88,6 +119,14 @@ CASES = [
     Case("ErrorBudgetBurnsFast", QUIET, answers(200, "0+1x90") | answers(500, "0+0.1x90"), "70m", name="6 of 66"),
     Case("ErrorBudgetBurnsFast", QUIET, answers(200, "0+100x90") | answers(400, "0+50x90"), "70m", name="their own fault"),
     Case("ErrorBudgetBurnsFast", QUIET, answers(200, "0+9x90") | answers(503, "0+9x90", PROBE), "70m", name="a probe"),
+    Case("RouterErrorBudgetBurnsFast", FIRES, routed(2, "0+98x90") | routed(5, "0+2x90"), "70m"),
+    Case("RouterErrorBudgetBurnsFast", FIRES, routed(2, "0+98x90", "users") | routed(5, "0+2x90", "users"), "70m", name="stack"),
+    Case("RouterErrorBudgetBurnsFast", FIRES, routed(2, "9x90") | routed(5, "0x65 0+90x25"), "70m", name="nothing else"),
+    Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+99x90") | routed(5, "0+1x90"), "70m"),
+    Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+98x90") | routed(5, "0+98x90", "admin"), "70m", name="its own pages"),
+    Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+98x90") | routed(4, "0+98x90"), "70m", name="their own fault"),
+    Case("RouterErrorBudgetBurnsFast", QUIET, routed(2, "0+95x90") | routed(5, "0+5x90") | NOT_KEPT, "70m", name="a record away"),
+    Case("RouterErrorBudgetBurnsFast", FIRES, routed(2, "0+95x90") | routed(5, "0+9x90") | NOT_KEPT, "70m", name="and others"),
     Case("MlTestFailed", FIRES, {'ml_test_outcome{job="monitoring",test="skew"}': "2x30"}),
     Case("MlTestFailed", FIRES, {'ml_test_outcome{job="monitoring",test="skew"}': "3x30"}, name="an error"),
     Case("MlTestFailed", QUIET, {'ml_test_outcome{job="monitoring",test="skew"}': "2x5 1x25"}, name="5 minutes"),
@@ -138,7 +177,50 @@ CASES = [
     Case("RolloutPaused", FIRES, {'rollout_under_way{strategy="canary",state="paused",candidate="b:2"}': "1x300"}, "270m"),
     Case("RolloutPaused", QUIET, {'rollout_under_way{strategy="canary",state="running",candidate="b:2"}': "1x300"}, "270m"),
     Case("RolloutPaused", QUIET, {'rollout_under_way{strategy="ab",state="paused",candidate="b:2"}': "1x300"}, "270m", name="ab"),
+    Case("RolloutGone", FIRES, {'rollout_under_way{strategy="ab",state="gone",candidate="b:2"}': "1x30"}),
+    Case("RolloutGone", QUIET, {'rollout_under_way{strategy="canary",state="running",candidate="b:2"}': "1x30"}),
+    Case("RolloutGone", QUIET, {'rollout_under_way{strategy="canary",state="gone",candidate="b:2"}': "1x3"}, name="resumed"),
+    Case("LoopStopped", FIRES, loop("0x400", runs=0, state="healed"), "200m", name="it is gone"),
+    Case("LoopStopped", FIRES, loop("0x400", runs=0, state="running"), "200m", name="gone in a retraining"),
+    Case("LoopStopped", FIRES, loop("0x400", runs=1, state="waiting"), "200m", name="it hangs"),
+    Case("LoopStopped", QUIET, loop("0x400", runs=1, state="running"), "200m", name="it retrains"),
+    Case("LoopStopped", QUIET, loop("0+60x400", runs=0, state="healed"), "200m", name="not for long"),
+    Case("LoopStopped", QUIET, {'retraining_loop_running{job="monitoring",instance="m"}': "0x400"}, "200m", name="never was"),
 ]  # fmt: skip
+
+
+def pod(name: str, of: str = "5c6", **others: str) -> str:
+    """Labels that the Prometheus operator adds to a pod's `up`, and to all of its series."""
+    labels = {
+        "job": "bentocast",
+        "namespace": "shop",
+        "service": "bentocast",
+        "endpoint": "http",
+        "container": "bentocast",
+        "pod": f"bentocast-{of}-{name}",
+        "instance": f"10.0.0.{ord(name)}:3000",
+        "rollouts_pod_template_hash": of,
+    }
+    return ",".join(f'{key}="{value}"' for key, value in (labels | others).items())
+
+
+def asked_of(name: str, code: int, values: str) -> dict[str, str]:
+    """Forecasts that a pod answered so."""
+    return answers(code, values, pod(name, endpoint="/v1/timeseries/forecast", service_version="v1", service_name="b"))
+
+
+POD_A, POD_B = f"up{{{pod('a')}}}", f"up{{{pod('b')}}}"
+ONE_POD_FAILS = asked_of("a", 500, "0+1x90") | asked_of("a", 200, "0+9x90") | asked_of("b", 200, "0+9990x90")
+CLUSTER_CASES = [
+    Case("ServiceDown", FIRES, {POD_A: "0x30", POD_B: "0x30"}),
+    Case("ServiceDown", FIRES, {}, name="no pod at all"),
+    Case("ServiceDown", QUIET, {POD_A: "0x30", POD_B: "1x30"}, name="one of two"),
+    Case("InstanceDown", FIRES, {POD_A: "0x30", POD_B: "1x30"}),
+    Case("TargetMissing", QUIET, {'up{job="prometheus"}': "0x30"}, name="what is for others"),
+    Case("TargetMissing", FIRES, {'up{job="pushgateway"}': "0x30"}),
+    Case("ErrorBudgetBurnsFast", QUIET, ONE_POD_FAILS, "70m", name="one pod, few of all requests"),
+    Case("ErrorBudgetBurnsFast", FIRES, asked_of("a", 500, "0+1x90") | asked_of("b", 200, "0+40x90"), "70m"),
+]
 
 
 def promtool(folder: Path, *tests: dict[str, Any], every: str = "1m") -> None:
@@ -165,6 +247,19 @@ def series(given: dict[str, str]) -> list[dict[str, str]]:
     "case", CASES, ids=lambda case: " ".join([case.alert, "fires" if case.fires else "is quiet", case.name]).strip()
 )
 def test_alert(folder: Path, case: Case) -> None:
+    check(folder, case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    CLUSTER_CASES,
+    ids=lambda case: " ".join([case.alert, "fires" if case.fires else "is quiet", case.name]).strip(),
+)
+def test_alert_in_a_cluster(cluster: Path, case: Case) -> None:
+    check(cluster, case)
+
+
+def check(folder: Path, case: Case) -> None:
     expression = f'count(ALERTS{{alertname="{case.alert}",alertstate="firing"}}) > 0 or vector(0)'
     asked = {
         "expr": f"sgn({expression})",
@@ -222,6 +317,31 @@ def test_a_description_is_readable(folder: Path) -> None:
 # What is recorded
 
 
+def test_what_is_recorded_in_a_cluster_is_of_the_service_and_its_versions_and_not_of_pods(cluster: Path) -> None:
+    bins = {
+        f'model_feature_bin_total{{{pod(name, of)},feature="lag_1",bin="0"}}': "0+100x90"
+        for name, of in (("a", "5c6"), ("b", "5c6"), ("c", "7d8"))
+    }
+    given = ONE_POD_FAILS | bins
+    whole = '{job="bentocast",namespace="shop"}'
+    version = '{job="bentocast",namespace="shop",service_version="v1",rollouts_pod_template_hash="5c6"}'
+    binned = '{job="bentocast",namespace="shop",rollouts_pod_template_hash="%s",feature="lag_1",bin="0"}'
+    wanted: dict[str, dict[str, float]] = {
+        "job:request_errors:ratio_rate1h": {whole: 0.0001},
+        "service_version:request_errors:ratio_rate5m": {version: 0.0001},
+        "feature_bin:model_feature_bin:increase1h": {binned % "5c6": 12_000, binned % "7d8": 6_000},
+    }
+    asked = [
+        {
+            "expr": f"round({name}, 0.0001)",
+            "eval_time": "80m",
+            "exp_samples": [{"labels": labels, "value": value} for labels, value in samples.items()],
+        }
+        for name, samples in wanted.items()
+    ]
+    promtool(cluster, {"interval": "1m", "input_series": series(given), "promql_expr_test": asked})
+
+
 def test_psi_and_js_are_those_of_numpy(folder: Path) -> None:
     """Counts of two instances in ten bins, against shares of training."""
     random = np.random.default_rng(3)
@@ -269,13 +389,24 @@ def test_work_is_what_runs_the_model(tmp_path: Path) -> None:
     assert {one.template for one in table if pattern.fullmatch(one.template)} == {
         one.template for one in table if one.is_work
     }
-    for method in (
-        "/inference.GRPCInferenceService/ModelInfer",
-        "/bentocast.v1.Forecasts/Forecast",
-        "/bentoml.grpc.v1.BentoService/Call",
-    ):
-        assert pattern.fullmatch(method)
-    assert not pattern.fullmatch("/inference.GRPCInferenceService/ServerLive")
+    assert any(f'endpoint="{one.template}"' in recording.REFUSED for one in table)
+    for service in (grpc_inference.SERVICE, grpc_forecast.SERVICE, grpc_bentoml.SERVICE):
+        found = {one.name for one in service.methods if pattern.fullmatch(f"/{service.name}/{one.name}")}
+        assert found == {one.name for one in service.methods if one.is_work}
+        assert len(found) == 1
+
+
+def test_routed_is_what_users_get_of_either_envoy() -> None:
+    """Of compose.yaml's the listener `users`, and not the one that shows Prometheus its pages."""
+    stack = yaml.safe_load((ROOT / "deploy" / "stack" / "envoy.yaml").read_text())
+    (users, metrics) = (
+        (one["address"]["socket_address"]["port_value"], one["filter_chains"][0]["filters"][0]["typed_config"])
+        for one in stack["static_resources"]["listeners"]
+    )
+    assert (users[0], users[1]["stat_prefix"]) == (8080, "users")
+    prefixes = {users[1]["stat_prefix"], metrics[1]["stat_prefix"], PUBLIC, "admin"}
+    pattern = re.compile(re.findall(r'=~"(.*)"', recording.ROUTED)[0])
+    assert {prefix for prefix in prefixes if pattern.fullmatch(prefix)} == {"users", PUBLIC}
 
 
 @pytest.mark.parametrize(("seconds", "edge"), [(0.1, 0.1), (0.12, 0.1), (60.0, 30.0), (0.001, 0.001)])

@@ -361,4 +361,6 @@ class TestOthers:
             line.refused("no.Service/Method", b"")
             assert (line.counted(door.method, 200), line.counted(door.method, 400)) == (1, 1)
             (found,) = (family for family in line.registry.collect() if family.name == "bentoml_service_request")
-            assert {sample.labels["endpoint"] for sample in found.samples} == {f"/{door.method}"}
+            doors = {f"{one.name}/{method.name}" for one in SERVICES for method in one.methods if method.is_work}
+            assert {sample.labels["endpoint"] for sample in found.samples} == {f"/{name}" for name in doors}
+            assert [line.counted(name, status) for name in doors for status in (500, 503, 504)] == [0] * 9

@@ -561,6 +561,19 @@ class TestAccess:
 
 
 class TestMetrics:
+    def test_every_door_has_its_failures_on_the_first_page(self, client: Client) -> None:
+        """A burst between two scrapes rises from 0, or nobody would ever see it."""
+        client.get("/metrics")
+        (found,) = (family for family in client.registry.collect() if family.name == "bentoml_service_request")
+        told = {
+            (one.labels["endpoint"], one.labels["http_response_code"]): one.value
+            for one in found.samples
+            if one.name.endswith("_total") and one.labels["http_response_code"] >= "500"
+        }
+        doors = {endpoint.template for endpoint in table(client) if endpoint.is_work}
+        assert len(doors) == 4
+        assert told == {(door, status): 0 for door in doors for status in ("500", "503", "504")}
+
     def test_labels_are_templates_or_other(self, client: Client) -> None:
         for method, path, body, _ in REQUESTS:
             client.request(method, path, content=body)

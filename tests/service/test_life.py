@@ -102,6 +102,34 @@ class TestCourse:
 
         asyncio.run(asyncio.wait_for(live(), 30))
 
+    def test_a_fault_of_one_turn_is_told_once_and_ends_nothing(
+        self,
+        city: World,
+        registry: CollectorRegistry,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(subject, "TICK_SECONDS", 0.001)
+        made = begun(city)
+        tick, faults = made.metrics.model.tick, iter([OSError("no room")] * 3)
+
+        def failing() -> bool:
+            for fault in faults:
+                raise fault
+            return tick()
+
+        monkeypatch.setattr(made.metrics.model, "tick", failing)
+
+        async def live() -> None:
+            await made.start()
+            made.worker.served.watch(watched(city))
+            while registry.get_sample_value("model_series_total") == 0:
+                await asyncio.sleep(0.001)
+            await made.stop()
+
+        asyncio.run(asyncio.wait_for(live(), 30))
+        assert caplog.messages.count("Metrics.tick failed; it is tried again every 0.001 s") == 1
+
     def test_the_last_counts_are_not_lost(self, city: World, registry: CollectorRegistry) -> None:
         made = begun(city)
 

@@ -93,6 +93,17 @@ class TestRequests:
             labels |= {"endpoint": endpoint, "http_response_code": code}
             assert counted.value("bentoml_service_request_total", **labels) == 1
 
+    def test_failures_that_are_expected_are_there_from_the_start(self, counted: Counted) -> None:
+        counted.metrics.expect("/a")
+        for status in ("500", "503", "504"):
+            labels = {"endpoint": "/a", "http_response_code": status, **SERVICE}
+            assert counted.value("bentoml_service_request_total", **labels) == 0
+            assert counted.value("bentoml_service_request_duration_seconds_count", **labels) is None
+        counted.metrics.answered("/a", 503, 0.1)
+        labels |= {"http_response_code": "503"}
+        assert counted.value("bentoml_service_request_total", **labels) == 1
+        assert counted.value("bentoml_service_request_duration_seconds_count", **labels) == 1
+
     def test_buckets_tell_the_limits_that_alerts_ask_for(self) -> None:
         assert {0.1, 0.25, 0.5} <= set(metrics.LATENCY)
         assert list(metrics.LATENCY) == sorted(metrics.LATENCY)

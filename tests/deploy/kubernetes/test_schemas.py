@@ -115,8 +115,8 @@ def test_rules_for_the_prometheus_operator(workshop: Path, tmp_path: Path) -> No
     (rule,) = built(workshop, tmp_path / "rules")
     assert faults(workshop, [rule]) == ""
     alerts = {one["alert"]: one for group in rule["spec"]["groups"] for one in group["rules"] if "alert" in one}
-    assert 'absent(up{job="bentocast"})' in alerts["TargetMissing"]["expr"]
-    assert 'absent(up{job="prometheus"})' not in alerts["TargetMissing"]["expr"]
+    assert 'absent(up{job="bentocast"})' in alerts["ServiceDown"]["expr"]
+    assert "prometheus" not in alerts["TargetMissing"]["expr"]
 
 
 def test_compose_keeps_to_its_schema(workshop: Path) -> None:
