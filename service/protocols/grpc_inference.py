@@ -138,7 +138,7 @@ SERVICE = Service(
     (
         Method("ServerLive", pb.ServerLiveRequest, _live, probe=True),
         Method("ServerReady", pb.ServerReadyRequest, _ready, probe=True),
-        Method("ModelReady", pb.ModelReadyRequest, _model_ready, probe=True),
+        Method("ModelReady", pb.ModelReadyRequest, _model_ready),
         Method("ServerMetadata", pb.ServerMetadataRequest, _server),
         Method("ModelMetadata", pb.ModelMetadataRequest, _model),
         Method("ModelInfer", pb.ModelInferRequest, _infer),

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from data.errors import BentocastError
 from service import rows
 from service.call import Call
+from service.codes import STATUS
 from service.engine import Engine
-from service.grpc_server import STATUS
 from service.histories import History, Limits
 from service.life import Life
 from service.proto import bentoml_pb2
