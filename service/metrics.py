@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import bisect
 import collections
+import contextlib
 import math
 import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -332,12 +334,25 @@ def page() -> bytes:
     """The page that Prometheus reads: of all workers if there are several processes."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
+    forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
 
-def forget_the_dead(pids: Iterable[int]) -> None:
-    """Remove the live gauges of workers that have ended without saying so."""
-    for pid in pids:
-        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+def forget_the_dead(folder: Path) -> None:
+    """Remove the live gauges of workers that have ended without saying so: killed ones, for lack of memory say."""
+    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
+        if not _is_alive(pid):
+            with contextlib.suppress(FileNotFoundError):  # another worker was quicker
+                multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

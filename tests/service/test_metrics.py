@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from data.forecaster import Bins, Forecast, Forecaster
@@ -377,3 +382,43 @@ def test_the_memory_of_a_worker_is_on_the_page(counted: Counted) -> None:
     (line,) = [line for line in page.splitlines() if line.startswith("worker_resident_memory_bytes{")]
     assert 20e6 < float(line.rpartition(" ")[2]) < 20e9
     assert "service_version=" in line
+
+
+class TestWorkers:
+    """The page of several processes, of which some are gone."""
+
+    def wrote(self, folder: Path, pid: int, healthy: float) -> None:
+        """As a worker does in its own file."""
+        file = MmapedDict(str(folder / f"gauge_livemin_{pid}.db"))  # type: ignore[no-untyped-call]
+        file.write_value(mmap_key("record_healthy", "record_healthy", [], [], "healthy"), healthy, 1.0)  # type: ignore[no-untyped-call]
+        file.close()  # type: ignore[no-untyped-call]
+
+    def test_a_killed_one_is_forgotten(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else its alert fires until the whole service starts again."""
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        assert dead.wait() == 0
+        self.wrote(tmp_path, dead.pid, 0)
+        self.wrote(tmp_path, os.getpid(), 1)
+        self.wrote(tmp_path, 1, 1)  # alive, and of another user
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+        assert b"\nrecord_healthy 1.0\n" in metrics.page()
+        kept = {file.name for file in tmp_path.iterdir()}
+        assert kept == {f"gauge_livemin_{os.getpid()}.db", "gauge_livemin_1.db"}
+
+    def test_another_that_forgets_at_the_same_time_is_no_fault(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "gauge_livemin_7.db").touch()
+        monkeypatch.setattr(metrics, "_is_alive", lambda _: bool((tmp_path / "gauge_livemin_7.db").unlink()))
+        monkeypatch.setattr(
+            "prometheus_client.multiprocess.glob.glob", lambda _: [str(tmp_path / "gauge_livemin_7.db")]
+        )
+        metrics.forget_the_dead(tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    def test_of_another_user_is_alive(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def forbidden(_: int, __: int) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(os, "kill", forbidden)
+        assert metrics._is_alive(1)
