@@ -116,7 +116,7 @@ class ModelMetrics:
 
     Distributions are counted in the bins of the training data, which `model_feature_reference_ratio` gives:
     drift is then a rule over counters, and nothing is kept. A feature that is known at the origin has one
-    value for all steps and counts once a series.
+    value for all steps and counts once a series; of the others those steps count that were asked for.
     """
 
     def __init__(self, served: Served, registry: CollectorRegistry) -> None:
@@ -258,7 +258,7 @@ class ModelMetrics:
 
     def _distributions(self, taken: Sequence[Pass]) -> None:
         """The bins of a sample of the series."""
-        rest, inputs, scaled = SAMPLE, [], []
+        rest, inputs, scaled, asked = SAMPLE, [], [], []
         for seen in taken:
             if not rest:
                 break
@@ -268,16 +268,23 @@ class ModelMetrics:
             rows = seen.inputs.reshape(size, self._horizon, -1)[part]
             inputs.append(rows.reshape(-1, rows.shape[2]))
             scaled.append((seen.forecast.point[part] / seen.scale[part, None]).ravel())
+            asked.append(_asked(seen, self._horizon)[part].ravel())
             rest -= rows.shape[0]
         self._sampled.inc(SAMPLE - rest)
-        matrix = np.concatenate(inputs).T.astype(np.float64)
+        matrix, wanted = np.concatenate(inputs).T.astype(np.float64), np.concatenate(asked)
         infinite = int(np.isinf(matrix).sum())
         if infinite:
             self._infinite.inc(infinite)
         for binned in self._features:
             column = matrix[binned.place]
-            binned.count(column[:: self._horizon] if binned.once else column)
-        self._forecast.count(np.concatenate(scaled))
+            binned.count(column[:: self._horizon] if binned.once else column[wanted])
+        self._forecast.count(np.concatenate(scaled)[wanted])
+
+
+def _asked(seen: Pass, horizon: int) -> NDArray[np.bool_]:
+    """Shape (series, horizon): the steps that were asked for; of others the model is told nothing that is known ahead."""
+    steps = np.repeat([one.steps for one in seen.questions], [len(one.names) for one in seen.questions])
+    return np.arange(horizon) < steps[:, None]
 
 
 class Tallied(Histogram):

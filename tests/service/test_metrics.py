@@ -229,6 +229,23 @@ class TestDistributions:
         scaled = (seen.forecast.point / seen.scale[:, None]).ravel()
         assert counted.bins("forecast", city) == oracle(reference.forecast, scaled)
 
+    def test_of_steps_that_nobody_asked_for_are_not_counted(self, counted: Counted, city: World) -> None:
+        """What is known ahead is not sent for them: it would be missing, eleven times of twelve."""
+        one, few = (city.ask(city.history(0, steps=steps), horizon=steps) for steps in (1, 3))
+        _, seen = forecasting.answer(city.forecaster, [one, few, city.ask(city.history(1))])
+        counted.metrics.model.watch(seen)
+        counted.metrics.model.tick()
+        for name in ("future_temperature", "step", "hour"):
+            assert sum(counted.bins(name, city)) == 1 + 3 + 12
+            assert counted.of("missing", name) == 0
+        matched = [name for name in city.forecaster.design.names if name.startswith("matched_mean")]
+        assert matched
+        assert all(sum(counted.bins(name, city)) + (counted.of("missing", name) or 0) == 16 for name in matched)
+        scaled = seen.forecast.point / seen.scale[:, None]
+        answered = np.concatenate([scaled[0, :1], scaled[1, :3], scaled[2]])
+        assert counted.bins("forecast", city) == oracle(city.forecaster.card.reference.forecast, answered)
+        assert sum(counted.bins("lag_1", city)) == 3
+
     def test_of_the_training_data_have_the_shares_of_the_card(self, city: World) -> None:
         """The same bins, counted here and there: what training saw is no drift."""
         design, reference = city.forecaster.design, city.forecaster.card.reference
