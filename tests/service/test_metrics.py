@@ -426,7 +426,12 @@ class TestWorkers:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "gauge_livemin_7.db").touch()
-        monkeypatch.setattr(metrics, "_is_alive", lambda _: bool((tmp_path / "gauge_livemin_7.db").unlink()))
+
+        def gone(_: int) -> bool:
+            (tmp_path / "gauge_livemin_7.db").unlink()
+            return False
+
+        monkeypatch.setattr(metrics, "_is_alive", gone)
         monkeypatch.setattr(
             "prometheus_client.multiprocess.glob.glob", lambda _: [str(tmp_path / "gauge_livemin_7.db")]
         )
