@@ -68,7 +68,7 @@ DOORS: list[Callable[[Worker, Any], int]] = [over_http, over_grpc]
 @pytest.mark.parametrize("put", DOORS)
 class TestThroughBothDoors:
     def test_what_is_sent_is_kept(self, worker: Worker, kept: list[Kept], put: Callable[[Worker, Any], int]) -> None:
-        sent = [GOOD, {"series": "\u96ea", "timestamp": "2024-05-01T14:00:00.9", "value": -2}, GOOD | {"value": None}]
+        sent = [GOOD, {"series": "\u96ea", "timestamp": "2024-05-01T14:00:00.0", "value": -2}, GOOD | {"value": None}]
         assert put(worker, {"actuals": sent}) == 3
         ((series, times, values),) = kept
         assert series == ["s01", "\u96ea", "s01"]
@@ -97,6 +97,10 @@ class TestThroughBothDoors:
                 ),
             ),
             ({"timestamp": "2200-01-02"}, "actuals[1]: got 3.5 at 2200-01-02T00:00:00, wanted a number between"),
+            (
+                {"timestamp": "2024-05-01T14:00:00.9"},
+                "actuals[1].timestamp: got '2024-05-01T14:00:00.9', wanted whole seconds such as 2024-05-01T13:00",
+            ),
             ({"value": 1.1e100}, "actuals[1]: got 1.1e+100 at 2024-05-01T13:00:00, wanted a number between"),
             ({"value": -1.1e100}, "actuals[1]: got -1.1e+100 at 2024-05-01T13:00:00, wanted a number between"),
             ({"series": "s" * 257}, "actuals[1].series: got "),
