@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
         description="Print a new key once, and add its hash to the file that BENTOCAST_KEYS_FILE names. Running services "
         "take it up within seconds. To withdraw a key, delete its line.",
     )
-    key.add_argument("name", help="whose key it is; it shows in the logs")
+    key.add_argument("name", help="whose key it is: by it you find the line again")
     key.add_argument("--file", type=Path, default=Path(os.environ.get("BENTOCAST_KEYS_FILE", "keys.txt")))
     _add_batch(actions)
     asked = parser.parse_args(argv)

@@ -136,11 +136,14 @@ def moment(text: str, where: str) -> np.datetime64:
     """The wall time of an ISO 8601 timestamp; an offset is dropped, as it is in training.
 
     Raises:
-        RequestError: it is not a timestamp.
+        RequestError: it is not a timestamp, or has a fraction of a second, which training refuses too.
     """
     try:
-        return np.datetime64(dt.datetime.fromisoformat(text).replace(tzinfo=None), "s")
+        time = dt.datetime.fromisoformat(text)
     except ValueError as err:
         raise RequestError(
             f"{where}: got {short(text)}, wanted ISO 8601 such as 2024-05-01T13:00", param=where
         ) from err
+    if time.microsecond:
+        raise RequestError(f"{where}: got {short(text)}, wanted whole seconds such as 2024-05-01T13:00", param=where)
+    return np.datetime64(time.replace(tzinfo=None), "s")

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2 as pb
 
 from data.errors import RequestError
+from service import codes
+from service.arrival import Arrivals
+from service.codes import Context
 from service.message import parsed
 
 NAME = "grpc.health.v1.Health"
@@ -25,10 +29,11 @@ class Health:
 
     Args:
         names: of the services that are asked about, beside the server as a whole.
+        arrivals: waits for messages.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = {"", *names}
+    def __init__(self, names: Iterable[str], arrivals: Arrivals) -> None:
+        self._names, self._arrivals = {"", *names}, arrivals
         self._ready = self._ended = False
         self._changed = asyncio.Event()
 
@@ -44,21 +49,21 @@ class Health:
         self.say(ready=False)
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """For the server."""
+        """For the server; as streams, since anybody may ask (see `GrpcServer`)."""
         methods = {
-            "Check": grpc.unary_unary_rpc_method_handler(self._check),
-            "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+            "Check": grpc.stream_unary_rpc_method_handler(self._check),
+            "Watch": grpc.stream_stream_rpc_method_handler(self._watch),
         }
         return grpc.method_handlers_generic_handler(NAME, methods)
 
-    async def _check(self, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        name = await _name(body, context)
+    async def _check(self, _: object, context: Context) -> bytes:
+        name = await self._name(context)
         if name not in self._names:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service here")
         return self._told(name)
 
-    async def _watch(self, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> AsyncIterator[bytes]:
-        name = await _name(body, context)
+    async def _watch(self, _: object, context: Context) -> AsyncIterator[bytes]:
+        name = await self._name(context)
         last = None
         while True:
             changed, told = self._changed, self._told(name)
@@ -74,10 +79,11 @@ class Health:
         made: bytes = _Status(status=known if name in self._names else _Status.SERVICE_UNKNOWN).SerializeToString()
         return made
 
-
-async def _name(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> str:
-    try:
-        name: str = parsed(pb.HealthCheckRequest, body).service
-    except RequestError as err:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, err.message)
-    return name
+    async def _name(self, context: Context) -> str:
+        """Whom a call asks about."""
+        try:
+            body = await self._arrivals.message(context, partial(codes.refuse, context), room=False)
+            name: str = parsed(pb.HealthCheckRequest, body).service
+        except RequestError as err:
+            await codes.refuse(context, err)
+        return name

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data import durations, gaps
 from data.errors import RequestError
 from data.forecaster import Forecaster
+from data.params import Gap
 from service.faults import MAX_SHOWN, short
 
 Floats = NDArray[np.float64]
@@ -24,6 +25,8 @@ Times = NDArray[np.datetime64]
 MAX_QUANTILES = 99
 MAX_NAME = 256
 MAX_FREQUENCY = 32
+#: A level may lie so far beyond what is calibrated, and is taken for its end: with 32 bits, 0.005 is a little less.
+ROUNDING = 1e-6
 #: Values beyond this cannot be squared and summed without overflow.
 MAX_MAGNITUDE = 1e100
 EARLIEST, LATEST = np.datetime64("1900-01-01", "s"), np.datetime64("2200-01-01", "s")
@@ -71,7 +74,7 @@ class Question:
         past: by name, shape (series, context).
         future: by name, shape (series, steps).
         steps: how many are asked for.
-        levels: quantiles asked for, each once.
+        levels: quantiles asked for.
         horizon: steps that the model computes.
         sent: the histories as they came.
     """
@@ -143,7 +146,7 @@ def steps_of(forecaster: Forecaster, horizon: int | None) -> int:
 
 
 def levels_of(forecaster: Forecaster, levels: Sequence[float]) -> tuple[float, ...]:
-    """Quantiles asked for, each once.
+    """Quantiles asked for, as many as there were: the answer of some protocols goes by their places.
 
     Raises:
         RequestError: one lies outside of what is calibrated, or they are too many.
@@ -154,12 +157,12 @@ def levels_of(forecaster: Forecaster, levels: Sequence[float]) -> tuple[float, .
         )
     low, high = forecaster.card.calibration.levels[0], forecaster.card.calibration.levels[-1]
     for level in levels:
-        if not low <= level <= high:
+        if not low - ROUNDING <= level <= high + ROUNDING:
             raise RequestError(
                 f"options.quantiles: got {level}, wanted {low} to {high}, which is calibrated",
                 param="options.quantiles",
             )
-    return tuple(dict.fromkeys(levels))
+    return tuple(min(max(level, low), high) for level in levels)
 
 
 def _clean(
@@ -259,11 +262,18 @@ def _checked(forecaster: Forecaster, history: History, steps: int) -> History:
         values=gaps.fill(history.values[first:], series.gaps.target)[-context:],
         start=history.start + np.timedelta64(cut * series.step_seconds, "s"),
         past_covariates={
-            name: gaps.fill(values, series.gaps.covariates)[cut:] for name, values in history.past_covariates.items()
+            name: _filled(values, series.gaps.covariates)[cut:] for name, values in history.past_covariates.items()
         },
         future_covariates=history.future_covariates,
         where=history.where,
     )
+
+
+def _filled(values: Floats, rule: Gap) -> Floats:
+    """A covariate without gaps; where its first value is missing it begins with the first that is known, as in training."""
+    if rule != "zero" and np.isnan(values[0]):
+        values = np.concatenate([values[~np.isnan(values)][:1], values[1:]])
+    return gaps.fill(values, rule)
 
 
 def _same_frequency(frequency: str | None, step_seconds: int) -> bool:
@@ -316,7 +326,9 @@ def _check_values(forecaster: Forecaster, history: History) -> None:
 
 def _check_covariates(forecaster: Forecaster, history: History, steps: int) -> None:
     design = forecaster.design
-    known = forecaster.card.declaration.series.covariates
+    series = forecaster.card.declaration.series
+    known = series.covariates
+    rules: dict[str, Gap | None] = {"past_covariates": series.gaps.covariates, "future_covariates": None}
     kinds = (
         ("past_covariates", design.past, history.past_covariates, history.values.size, "values of series"),
         ("future_covariates", design.future, history.future_covariates, steps, "steps ahead"),
@@ -342,8 +354,14 @@ def _check_covariates(forecaster: Forecaster, history: History, steps: int) -> N
                     f"{where}.{name}: got {values.size} numbers, wanted {size} (one for each of the {of_what})",
                     param=f"{where}.{name}",
                 )
-            wrong = np.isnan(values[:size]) if key == "future_covariates" else np.isnan(values[:1])
-            if wrong.any() or (np.abs(values) > MAX_MAGNITUDE).any():
-                raise RequestError(
-                    f"{where}.{name}: a value is missing or out of range, wanted numbers", param=f"{where}.{name}"
-                )
+            _check_numbers(values, np.isnan(values[:size]), rules[key], f"{where}.{name}")
+
+
+def _check_numbers(values: Floats, missing: NDArray[np.bool_], rule: Gap | None, where: str) -> None:
+    """See that a covariate holds numbers, and gaps only where there is a rule to fill them and something to do it with."""
+    if rule in ("forward", "interpolate") and values.size and missing.all():
+        raise RequestError(
+            f"{where}: all {values.size} values are missing, wanted one or more to fill the others from", param=where
+        )
+    if (rule is None and missing.any()) or (np.abs(values) > MAX_MAGNITUDE).any():
+        raise RequestError(f"{where}: a value is missing or out of range, wanted numbers", param=where)

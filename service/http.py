@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import zlib
 from collections.abc import Awaitable, Callable
@@ -288,7 +289,7 @@ def refused(endpoint: Endpoint, err: BentocastError) -> Reply:
         headers.append((b"www-authenticate", b'Bearer realm="bentocast"'))
     retry = getattr(err, "retry_after_seconds", None)
     if retry is not None:
-        headers.append((b"retry-after", str(retry).encode()))
+        headers.append((b"retry-after", str(math.ceil(retry)).encode()))
     return Reply(endpoint.door.error(err), err.status, headers=tuple(headers))
 
 

@@ -63,17 +63,29 @@ class Keys:
         return name
 
     def _look(self) -> None:
-        """Read the file again if it changed; one that cannot be read leaves the keys as they are."""
+        """Read the file again if it changed; one that cannot be read leaves the keys as they are.
+
+        What does not stand there any more is withdrawn, whatever else is wrong with the file: a line that is none is left
+        out, and a file without a key refuses everybody.
+        """
         if self._clock() - self._looked < LOOK_SECONDS:
             return
         self._looked = self._clock()
         try:
             stamp = _stamp(self._path)
-            if stamp != self._stamp:
-                self._names, self._stamp = read(self._path), stamp
-                logger.info("read %d API keys from %s", len(self._names), self._path)
+            if stamp == self._stamp:
+                return
+            self._names, faults = _lines(self._path)
         except ConfigError as err:
             logger.error("API keys stay as they were: %s", err)  # noqa: TRY400 - the message says it all
+            return
+        self._stamp = stamp
+        for fault in faults:
+            logger.error("API keys: the line is left out: %s", fault)
+        if self._names:
+            logger.info("read %d API keys from %s", len(self._names), self._path)
+        else:
+            logger.error("API keys: everybody is refused: %s", _no_key(self._path))
 
 
 def read(path: Path, *, empty: bool = False) -> dict[str, str]:
@@ -86,24 +98,39 @@ def read(path: Path, *, empty: bool = False) -> dict[str, str]:
     Raises:
         ConfigError: see `Keys`.
     """
+    names, faults = _lines(path)
+    if faults:
+        raise ConfigError(faults[0])
+    if not names and not empty:
+        raise ConfigError(_no_key(path))
+    return names
+
+
+def _lines(path: Path) -> tuple[dict[str, str], list[str]]:
+    """Names by hash, and what is wrong with lines that are none.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as err:
         raise ConfigError(f"cannot read the API keys in {path}: {err}") from err
-    names = {}
+    names, faults = {}, []
     for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
-        if not text:
-            continue
         found = _LINE.match(text)
-        if found is None:
-            raise ConfigError(
+        if found is not None:
+            names[found["hash"]] = found["name"]
+        elif text:
+            faults.append(
                 f"{path}, line {number}: wanted a name and the SHA-256 of a key, as `python -m service key NAME` writes them"
             )
-        names[found["hash"]] = found["name"]
-    if not names and not empty:
-        raise ConfigError(f"{path} holds no key: make one with `python -m service key NAME --file {path}`")
-    return names
+    return names, faults
+
+
+def _no_key(path: Path) -> str:
+    return f"{path} holds no key: make one with `python -m service key NAME --file {path}`"
 
 
 def make(name: str) -> tuple[str, str]:

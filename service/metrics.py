@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import bisect
 import collections
+import contextlib
 import math
 import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +130,7 @@ class ModelMetrics:
 
     Distributions are counted in the bins of the training data, which `model_feature_reference_ratio` gives:
     drift is then a rule over counters, and nothing is kept. A feature that is known at the origin has one
-    value for all steps and counts once a series.
+    value for all steps and counts once a series; of the others those steps count that were asked for.
     """
 
     def __init__(self, served: Served, registry: CollectorRegistry) -> None:
@@ -270,7 +272,7 @@ class ModelMetrics:
 
     def _distributions(self, taken: Sequence[Pass]) -> None:
         """The bins of a sample of the series."""
-        rest, inputs, scaled = SAMPLE, [], []
+        rest, inputs, scaled, asked = SAMPLE, [], [], []
         for seen in taken:
             if not rest:
                 break
@@ -280,16 +282,23 @@ class ModelMetrics:
             rows = seen.inputs.reshape(size, self._horizon, -1)[part]
             inputs.append(rows.reshape(-1, rows.shape[2]))
             scaled.append((seen.forecast.point[part] / seen.scale[part, None]).ravel())
+            asked.append(_asked(seen, self._horizon)[part].ravel())
             rest -= rows.shape[0]
         self._sampled.inc(SAMPLE - rest)
-        matrix = np.concatenate(inputs).T.astype(np.float64)
+        matrix, wanted = np.concatenate(inputs).T.astype(np.float64), np.concatenate(asked)
         infinite = int(np.isinf(matrix).sum())
         if infinite:
             self._infinite.inc(infinite)
         for binned in self._features:
             column = matrix[binned.place]
-            binned.count(column[:: self._horizon] if binned.once else column)
-        self._forecast.count(np.concatenate(scaled))
+            binned.count(column[:: self._horizon] if binned.once else column[wanted])
+        self._forecast.count(np.concatenate(scaled)[wanted])
+
+
+def _asked(seen: Pass, horizon: int) -> NDArray[np.bool_]:
+    """Shape (series, horizon): the steps that were asked for; of others the model is told nothing that is known ahead."""
+    steps = np.repeat([one.steps for one in seen.questions], [len(one.names) for one in seen.questions])
+    return np.arange(horizon) < steps[:, None]
 
 
 class Tallied(Histogram):
@@ -346,12 +355,25 @@ def page() -> bytes:
     """The page that Prometheus reads: of all workers if there are several processes."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
+    forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
 
-def forget_the_dead(pids: Iterable[int]) -> None:
-    """Remove the live gauges of workers that have ended without saying so."""
-    for pid in pids:
-        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+def forget_the_dead(folder: Path) -> None:
+    """Remove the live gauges of workers that have ended without saying so: killed ones, for lack of memory say."""
+    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
+        if not _is_alive(pid):
+            with contextlib.suppress(FileNotFoundError):  # another worker was quicker
+                multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -82,7 +82,10 @@ def run(asked: Asked, each: Each = cluster.here, say: Callable[[str], None] = la
     tag, folder = _model(asked.model)
     model = Forecaster.load(folder)
     try:
-        steps, levels = histories.steps_of(model, asked.horizon), histories.levels_of(model, asked.levels)
+        steps, levels = (
+            histories.steps_of(model, asked.horizon),
+            tuple(dict.fromkeys(histories.levels_of(model, asked.levels))),
+        )
     except RequestError as err:
         raise ConfigError(err.message.replace("options.", "--")) from err
     card = model.card.model_dump_json()

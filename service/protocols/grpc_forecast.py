@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from data.errors import RequestError
 from service import histories
+from service.admission import LARGE_BYTES
 from service.call import Asked
 from service.decoding import moment
 from service.forecasting import Answer
@@ -17,7 +19,7 @@ from service.grpc_server import Method, Service
 from service.histories import MAX_NAME, History
 from service.proto import forecast_pb2 as pb
 from service.protocols import actuals, timeseries
-from service.protocols.actuals import Actual
+from service.protocols.actuals import MAX_ACTUALS, Actual
 from service.served import AnyAnswer, Served
 from service.worker import Worker
 
@@ -110,14 +112,23 @@ async def _model(worker: Worker, *_: Any) -> pb.Model:
     return pb.Model(bento=served.bento, lowest_quantile=quantiles["min"], highest_quantile=quantiles["max"], **told)
 
 
-async def _actuals(worker: Worker, request: pb.PutActualsRequest, *_: Any) -> pb.PutActualsResponse:
+async def _actuals(worker: Worker, request: pb.PutActualsRequest, size: int, *_: Any) -> pb.PutActualsResponse:
+    count = len(request.actuals)
+    if count > MAX_ACTUALS:  # before anything is made of each
+        raise RequestError(
+            f"actuals: got {count}, wanted at most {MAX_ACTUALS}: send several requests", param="actuals"
+        )
+    given = await asyncio.to_thread(_given, request) if size > LARGE_BYTES else _given(request)
+    return pb.PutActualsResponse(accepted=await actuals.put(worker, given))
+
+
+def _given(request: pb.PutActualsRequest) -> list[Actual]:
     for place, actual in enumerate(request.actuals):
         _check_length(actual.series, MAX_NAME, f"actuals[{place}].series")
-    given = [
+    return [
         Actual(actual.series, actual.timestamp, actual.value if actual.HasField("value") else None)
         for actual in request.actuals
     ]
-    return pb.PutActualsResponse(accepted=await actuals.put(worker, given))
 
 
 SERVICE = Service(

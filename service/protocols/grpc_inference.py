@@ -91,7 +91,9 @@ def _of_contents(given: pb.ModelInferRequest.InferInputTensor, shape: tuple[int,
             return Tensor(given.name, BYTES, shape, [value.decode() for value in values])
         except UnicodeDecodeError as err:
             raise RequestError(f"{short(given.name)}: an element is not UTF-8", param=given.name) from err
-    return Tensor(given.name, given.datatype, shape, np.fromiter(values, np.float64, size).reshape(shape))
+    numbers = np.fromiter(values, np.float64, size)
+    tensors.check_whole(given.name, given.datatype, numbers)
+    return Tensor(given.name, given.datatype, shape, numbers.reshape(shape))
 
 
 def _parameter(value: pb.InferParameter) -> Any:
@@ -138,7 +140,7 @@ SERVICE = Service(
     (
         Method("ServerLive", pb.ServerLiveRequest, _live, probe=True),
         Method("ServerReady", pb.ServerReadyRequest, _ready, probe=True),
-        Method("ModelReady", pb.ModelReadyRequest, _model_ready, probe=True),
+        Method("ModelReady", pb.ModelReadyRequest, _model_ready),
         Method("ServerMetadata", pb.ServerMetadataRequest, _server),
         Method("ModelMetadata", pb.ModelMetadataRequest, _model),
         Method("ModelInfer", pb.ModelInferRequest, _infer, is_work=True),

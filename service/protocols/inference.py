@@ -1,10 +1,10 @@
 """The Open Inference Protocol (KServe V2) between tensors and questions, for HTTP and gRPC alike.
 
-The forecaster takes `series` [series, values] and `start_timestamp` (BYTES of ISO 8601, or INT64 seconds
-since 1970); covariates are tensors named `past_covariates.<name>` and `future_covariates.<name>`; `name`
-may name the series, `quantiles` lists the levels wanted. It gives `mean` [series, steps], `quantiles`
-[series, levels, steps] and `start_timestamp`. The trees take `features` [rows, columns] and give `point`
-and `spread` [rows].
+The forecaster takes `series` [series, values] and `start_timestamp` (BYTES of ISO 8601, or seconds since 1970
+as INT64 or in any datatype that holds them whole); covariates are tensors named `past_covariates.<name>` and
+`future_covariates.<name>`; `name` may name the series, `quantiles` lists the levels wanted. It gives `mean`
+[series, steps], `quantiles` [series, levels, steps] and `start_timestamp`. The trees take `features`
+[rows, columns] and give `point` and `spread` [rows].
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from service.served import AnyAnswer, Served
 
 PAST, FUTURE = "past_covariates.", "future_covariates."
 FORECAST_OUTPUTS = ("mean", "quantiles", "start_timestamp")
+#: Datatypes that round a time of today, to 64 s and more, or hold none.
+TOO_NARROW = ("FP32", "FP16", "BOOL")
 PLATFORM = "bentocast_onnx"
 
 
@@ -162,12 +164,31 @@ def _starts(inputs: Mapping[str, Tensor], count: int) -> list[np.datetime64]:
     if tensor.datatype == BYTES:
         starts = [moment(text[:64], f"start_timestamp[{place}]") for place, text in enumerate(tensor.texts())]
     else:
-        numbers = tensor.numbers().ravel()
+        numbers = _whole_seconds(tensor)
         seconds = np.where(np.abs(numbers) < 1e11, numbers, np.float64(EARLIEST.astype(np.int64) - 1))
         starts = list(seconds.astype(np.int64).astype("datetime64[s]"))
     if len(starts) != count:
         raise RequestError(f"start_timestamp: got {len(starts)}, wanted {count}, one for each series")
     return starts
+
+
+def _whole_seconds(tensor: Tensor) -> NDArray[np.float64]:
+    """Shape (series,): seconds since 1970, NaN where one is missing."""
+    if tensor.datatype in TOO_NARROW:
+        raise RequestError(
+            f"start_timestamp: got datatype {tensor.datatype}, which holds no seconds since 1970, wanted BYTES (ISO 8601), "
+            "INT64 or FP64",
+            param="start_timestamp",
+        )
+    numbers = tensor.numbers().ravel()
+    fractions = np.flatnonzero((numbers != np.floor(numbers)) & ~np.isnan(numbers))
+    if fractions.size:
+        place = int(fractions[0])
+        raise RequestError(
+            f"start_timestamp[{place}]: got {numbers[place]:.17g}, wanted whole seconds since 1970",
+            param="start_timestamp",
+        )
+    return numbers
 
 
 def _names(inputs: Mapping[str, Tensor], count: int) -> list[str]:

@@ -20,7 +20,7 @@ from service.call import Asked, Call, Reply
 from service.decoding import decode, floats
 from service.faults import short
 from service.protocols import inference, tensors
-from service.protocols.tensors import BYTES, Tensor
+from service.protocols.tensors import BOOL, BYTES, Tensor
 from service.served import AnyAnswer, Served
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -53,8 +53,10 @@ class InferRequest(Struct, frozen=True):
 
 
 _DECODER = msgspec.json.Decoder(InferRequest)
-_FLAT = msgspec.json.Decoder(list[float | bool | None])
-_NESTED = msgspec.json.Decoder(list[list[float | bool | None]])
+_FLAT = msgspec.json.Decoder(list[float | None])
+_NESTED = msgspec.json.Decoder(list[list[float | None]])
+_FLAGS = msgspec.json.Decoder(list[float | bool | None])
+_NESTED_FLAGS = msgspec.json.Decoder(list[list[float | bool | None]])
 _TEXTS = msgspec.json.Decoder(list[str])
 _NESTED_TEXTS = msgspec.json.Decoder(list[list[str]])
 
@@ -147,21 +149,47 @@ def _tensor(given: TensorIn, raw: memoryview, used: int, most: int) -> tuple[Ten
 
 def _of_json(given: TensorIn, data: Raw, shape: tuple[int, ...]) -> Tensor:
     nested = bytes(memoryview(data)[:64]).lstrip()[1:].lstrip().startswith(b"[")
-    values: list[str] | np.ndarray
     try:
-        if given.datatype == BYTES:
-            texts: list[list[str]] = decode(_NESTED_TEXTS, data) if nested else [decode(_TEXTS, data)]
-            values = list(chain.from_iterable(texts))
-        elif nested:
-            rows = [floats(row) for row in decode(_NESTED, data)]
-            values = np.concatenate(rows) if rows else np.empty(0)
-        else:
-            values = floats(decode(_FLAT, data))
+        rows = _rows(given.datatype, data, nested=nested)
     except RequestError as err:
         raise RequestError(f"{short(given.name)}: data{err.message.removeprefix('body')}", param=given.name) from err
-    if len(values) != math.prod(shape):
+    if nested:
+        _check_rows(given.name, shape, [len(row) for row in rows])
+    size = sum(map(len, rows))
+    if size != math.prod(shape):
         raise RequestError(
-            f"{short(given.name)}: got {len(values)} elements, wanted {math.prod(shape)} for shape {list(shape)}",
+            f"{short(given.name)}: got {size} elements, wanted {math.prod(shape)} for shape {list(shape)}",
             param=given.name,
         )
-    return Tensor(given.name, given.datatype, shape, values if isinstance(values, list) else values.reshape(shape))
+    if given.datatype == BYTES:
+        return Tensor(given.name, BYTES, shape, list(chain.from_iterable(rows)))
+    values = np.concatenate(rows) if rows else np.empty(0)
+    tensors.check_whole(given.name, given.datatype, values)
+    return Tensor(given.name, given.datatype, shape, values.reshape(shape))
+
+
+def _rows(datatype: str, data: Raw, *, nested: bool) -> list[Any]:
+    """The rows of a tensor, texts or numbers; one row if it is flat."""
+    if datatype == BYTES:
+        return decode(_NESTED_TEXTS, data) if nested else [decode(_TEXTS, data)]
+    if nested:
+        return [floats(row) for row in decode(_NESTED_FLAGS if datatype == BOOL else _NESTED, data)]
+    return [floats(decode(_FLAGS if datatype == BOOL else _FLAT, data))]
+
+
+def _check_rows(name: str, shape: tuple[int, ...], lengths: list[int]) -> None:
+    """See that rows have the shape that was declared: joined, they would be cut at other places than the client's."""
+    if len(shape) != 2:
+        raise RequestError(
+            f"{short(name)}: data: got rows, wanted a flat list for shape {list(shape)}, or a shape of two", param=name
+        )
+    if len(lengths) != shape[0]:
+        raise RequestError(
+            f"{short(name)}: data: got {len(lengths)} rows, wanted {shape[0]} for shape {list(shape)}", param=name
+        )
+    for place, length in enumerate(lengths):
+        if length != shape[1]:
+            raise RequestError(
+                f"{short(name)}: data[{place}]: got {length} elements, wanted {shape[1]} for shape {list(shape)}",
+                param=name,
+            )

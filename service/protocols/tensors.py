@@ -14,10 +14,10 @@ from service.faults import short
 
 MAX_DIMENSIONS = 3
 MAX_TENSORS = 600
-BYTES = "BYTES"
+BYTES, BOOL = "BYTES", "BOOL"
 #: Little-endian NumPy types of the numeric datatypes.
 NUMERIC = {
-    "BOOL": np.dtype("?"),
+    BOOL: np.dtype("?"),
     "UINT8": np.dtype("u1"),
     "UINT16": np.dtype("<u2"),
     "UINT32": np.dtype("<u4"),
@@ -94,6 +94,31 @@ def checked_shape(name: str, datatype: str, shape: Sequence[int], *, most: int) 
             param=name,
         )
     return whole
+
+
+def check_whole(name: str, datatype: str, values: NDArray[np.float64]) -> None:
+    """See that numbers that came as JSON or in a wider field are of their datatype, if it is one of integers.
+
+    Args:
+        name: of the tensor.
+        datatype: a numeric one.
+        values: NaN where one is missing, which is no fault.
+
+    Raises:
+        RequestError: one has a fraction, or is out of range.
+    """
+    kind = NUMERIC[datatype]
+    if kind.kind not in "iu":
+        return
+    limits = np.iinfo(kind.str)
+    wrong = (values != np.floor(values)) & ~np.isnan(values) | (values < limits.min) | (values > limits.max)
+    if wrong.any():
+        place = int(np.flatnonzero(wrong)[0])
+        raise RequestError(
+            f"{short(name)}: element {place}: got {values[place]:.17g}, wanted {datatype}, a whole number from {limits.min} to "
+            f"{limits.max}",
+            param=name,
+        )
 
 
 def from_raw(name: str, datatype: str, shape: tuple[int, ...], data: bytes | memoryview) -> Tensor:

@@ -149,6 +149,10 @@ MISTAKES: dict[str, Mistake] = {
         first(lambda history: replace(history, start="tomorrow")),  # type: ignore[arg-type] # as text it is a mistake
         "got 'tomorrow', wanted ISO 8601 such as 2024-05-01T13:00",
     ),
+    "a fraction of a second": Mistake(
+        first(lambda history: replace(history, start="2024-05-01T13:00:00.5")),  # type: ignore[arg-type] # likewise
+        "got '2024-05-01T13:00:00.5', wanted whole seconds such as 2024-05-01T13:00",
+    ),
     "name too long": Mistake(first(lambda history: replace(history, name="n" * 257)), "at most 256"),
     "covariate missing": Mistake(
         covariate("past_covariates", "rain", None),
@@ -169,6 +173,10 @@ MISTAKES: dict[str, Mistake] = {
     "covariate ahead short": Mistake(
         covariate("future_covariates", "temperature", lambda values: values[1:]),
         "[0].future_covariates.temperature: got 11 numbers, wanted 12 (one for each of the steps ahead)",
+    ),
+    "covariate without a value": Mistake(
+        covariate("past_covariates", "rain", lambda values: values * np.nan),
+        "[0].past_covariates.rain: all 102 values are missing, wanted one or more to fill the others from",
     ),
     "covariate ahead with a gap": Mistake(
         covariate("future_covariates", "temperature", put(3, np.nan)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import BentocastError, RequestError
+from service.admission import LARGE_BYTES
 from service.call import Call
 from service.proto import forecast_pb2
 from service.protocols import grpc_forecast
-from service.protocols.actuals import MAX_ACTUALS, Actuals
+from service.protocols.actuals import MAX_ACTUALS, Actual, Actuals
 from service.worker import Worker
 from tests.service.junk import JUNK, body
 from tests.service.world import World
@@ -66,7 +68,7 @@ DOORS: list[Callable[[Worker, Any], int]] = [over_http, over_grpc]
 @pytest.mark.parametrize("put", DOORS)
 class TestThroughBothDoors:
     def test_what_is_sent_is_kept(self, worker: Worker, kept: list[Kept], put: Callable[[Worker, Any], int]) -> None:
-        sent = [GOOD, {"series": "\u96ea", "timestamp": "2024-05-01T14:00:00.9", "value": -2}, GOOD | {"value": None}]
+        sent = [GOOD, {"series": "\u96ea", "timestamp": "2024-05-01T14:00:00.0", "value": -2}, GOOD | {"value": None}]
         assert put(worker, {"actuals": sent}) == 3
         ((series, times, values),) = kept
         assert series == ["s01", "\u96ea", "s01"]
@@ -95,6 +97,10 @@ class TestThroughBothDoors:
                 ),
             ),
             ({"timestamp": "2200-01-02"}, "actuals[1]: got 3.5 at 2200-01-02T00:00:00, wanted a number between"),
+            (
+                {"timestamp": "2024-05-01T14:00:00.9"},
+                "actuals[1].timestamp: got '2024-05-01T14:00:00.9', wanted whole seconds such as 2024-05-01T13:00",
+            ),
             ({"value": 1.1e100}, "actuals[1]: got 1.1e+100 at 2024-05-01T13:00:00, wanted a number between"),
             ({"value": -1.1e100}, "actuals[1]: got -1.1e+100 at 2024-05-01T13:00:00, wanted a number between"),
             ({"series": "s" * 257}, "actuals[1].series: got "),
@@ -175,3 +181,31 @@ def told(worker: Worker, sent: bytes) -> Coroutine[Any, Any, bytes]:
         return (await Actuals(worker)(Call((), sent))).body
 
     return ask()
+
+
+def test_too_many_over_grpc_are_counted_before_they_are_read(plain: World) -> None:
+    """Two bytes of a message make one: 4 MiB of them held up everybody for seconds."""
+    request = forecast_pb2.PutActualsRequest.FromString(b"\x0a\x00" * (MAX_ACTUALS + 1))
+    request.actuals[0].series = "s" * 257
+    (method,) = (method for method in grpc_forecast.SERVICE.methods if method.name == "PutActuals")
+    with pytest.raises(RequestError) as caught:
+        asyncio.run(method.answer(plain.worker(), request, request.ByteSize(), 0.0))  # type: ignore[arg-type]
+    assert caught.value.message == "actuals: got 100001, wanted at most 100000: send several requests"
+
+
+def test_many_over_grpc_are_read_in_a_thread(worker: Worker, kept: list[Kept], monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    made = grpc_forecast._given
+
+    def given_(request: forecast_pb2.PutActualsRequest) -> list[Actual]:
+        threads.append(threading.get_ident())
+        return made(request)
+
+    monkeypatch.setattr(grpc_forecast, "_given", given_)
+    (method,) = (method for method in grpc_forecast.SERVICE.methods if method.name == "PutActuals")
+    request = forecast_pb2.PutActualsRequest()
+    request.actuals.add(**GOOD)
+    for size in (LARGE_BYTES, LARGE_BYTES + 1):
+        asyncio.run(method.answer(worker, request, size, 0.0))  # type: ignore[arg-type]
+    assert len(kept) == 2
+    assert threads[0] == threading.get_ident() != threads[1]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from data.errors import BentocastError
 from service import rows
 from service.call import Call
+from service.codes import STATUS
 from service.engine import Engine
-from service.grpc_server import STATUS
 from service.histories import History, Limits
 from service.life import Life
 from service.proto import bentoml_pb2
@@ -27,7 +27,20 @@ from service.protocols.inference_http import Infer
 from service.protocols.predict import Predict
 from service.rows import RowsAnswer, RowsQuestion
 from service.served import Served
-from tests.service.doors import DOORS, ROWS_DOORS, Door, OverGrpc, OverHttp, Wanted, expected, same, talk
+from tests.service.doors import (
+    DOORS,
+    ROWS_DOORS,
+    Door,
+    GrpcForecast,
+    GrpcInference,
+    OverGrpc,
+    OverHttp,
+    V2Json,
+    Wanted,
+    expected,
+    same,
+    talk,
+)
 from tests.service.front import Client
 from tests.service.junk import JUNK, body
 from tests.service.mistakes import MISTAKES
@@ -91,6 +104,24 @@ class TestSameNumbers:
         history.values[-3:] = [number, -number, number]
         seen = door.read(door.request(Wanted([history])), plain.served).question
         assert np.array_equal(getattr(seen, "target")[0, -3:], history.values[-3:])  # noqa: B009 - a question of either kind
+
+    @pytest.mark.parametrize("door", DOORS, ids=NAMES)
+    def test_of_a_covariate_that_begins_with_a_gap(self, city: World, door: Door) -> None:
+        """It is filled as training and batch fill it."""
+        whole, holed = city.history(), city.history()
+        whole.past_covariates["rain"][:3] = 0.5
+        holed.past_covariates["rain"][:3] = [np.nan, np.nan, 0.5]
+        told = door.told(talk(door, door.request(Wanted([holed])), city.served))
+        assert same(told, expected(city, Wanted([whole])))
+
+    @pytest.mark.parametrize("door", DOORS, ids=NAMES)
+    def test_of_a_level_asked_twice(self, city: World, door: Door) -> None:
+        """Where levels go by their place there are as many as were asked; where they go by name, each is there."""
+        wanted = Wanted([city.history()], levels=(0.1, 0.1, 0.9))
+        told, core = door.told(talk(door, door.request(wanted), city.served)), expected(city, wanted)
+        by_name = not isinstance(door, V2Json | GrpcInference | GrpcForecast)
+        assert len(told.quantiles) == (2 if by_name else 3)
+        assert np.array_equal(told.quantiles, core.quantiles[1:] if by_name else core.quantiles)
 
     @pytest.mark.parametrize("door", DOORS, ids=NAMES)
     def test_names_of_any_script(self, plain: World, door: Door) -> None:

@@ -104,7 +104,7 @@ def test_decode_takes_a_part_of_a_message() -> None:
     ("text", "seconds"),
     [
         ("1970-01-01", 0),
-        ("1970-01-01T00:00:01.999999", 1),
+        ("1970-01-01T00:00:01.000000", 1),
         ("1970-01-01T01:00+05:30", 3_600),
         ("1970-01-01 00:00:02Z", 2),
         ("1970-W01-4", 0),
@@ -122,7 +122,17 @@ def test_moment(text: str, seconds: int) -> None:
 
 @given(time=st.datetimes(timezones=st.none() | st.just(dt.UTC)))
 def test_moment_is_the_wall_clock_to_the_second(time: dt.datetime) -> None:
-    assert moment(time.isoformat(), "x").item() == time.replace(microsecond=0, tzinfo=None)
+    assert moment(time.replace(microsecond=0).isoformat(), "x").item() == time.replace(microsecond=0, tzinfo=None)
+
+
+@pytest.mark.parametrize("text", ["2024-05-01T13:00:00.5", "2024-05-01T13:00:00.000001+02:00"])
+def test_moment_refuses_a_fraction_of_a_second(text: str) -> None:
+    """As training and batch do."""
+    with pytest.raises(RequestError) as caught:
+        moment(text, "inputs[0].start_timestamp")
+    assert caught.value.message == (
+        f"inputs[0].start_timestamp: got '{text}', wanted whole seconds such as 2024-05-01T13:00"
+    )
 
 
 @given(text=st.text(max_size=200))
@@ -132,4 +142,4 @@ def test_moment_refuses_in_a_few_words(text: str) -> None:
     except RequestError as err:
         message = err.message
     assert len(message) < 160
-    assert message[:1].isdigit() or message.endswith(", wanted ISO 8601 such as 2024-05-01T13:00")
+    assert message[:1].isdigit() or message.endswith(" such as 2024-05-01T13:00")

@@ -7,7 +7,8 @@ import contextlib
 import gzip
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from prometheus_client import CollectorRegistry
 
 from data.errors import ModelError
 from data.forecaster import Forecaster
-from service import keys
-from service.admission import OverloadedError
+from service import grpc_server, keys
+from service.admission import LARGE_BYTES, OverloadedError
 from service.grpc_server import GrpcServer
+from service.message import parsed
 from service.metrics import Metrics
 from service.proto import bentoml_pb2, forecast_pb2, inference_pb2
 from service.protocols import grpc_bentoml, grpc_forecast, grpc_inference
+from service.record import RecordUnavailableError
 from service.worker import Worker
 from tests.ports import free_ports
 from tests.service.doors import DOORS, GrpcForecast, GrpcForecastPacked, OverGrpc, Wanted, expected, same
@@ -37,7 +40,7 @@ from tests.service.world import World
 SERVICES = (grpc_inference.SERVICE, grpc_forecast.SERVICE, grpc_bentoml.SERVICE)
 GRPC_DOORS = [door for door in DOORS if isinstance(door, OverGrpc)]
 #: Methods that anybody may call.
-PROBES = {"ServerLive", "ServerReady", "ModelReady"}
+PROBES = {"ServerLive", "ServerReady"}
 TRACE = {"x-bento": "bentocast:abc123", "x-model-name": "bentocast", "x-model-version": "7"}
 MESSAGES: dict[str, type[Message]] = {
     f"{service.name}/{method.name}": method.request for service in SERVICES for method in service.methods
@@ -141,6 +144,20 @@ class TestForecasts:
         made, _ = line.ask(door.method, door.request(wanted))
         assert same(door.told(forecast_pb2.ForecastResponse.FromString(made)), expected(city, wanted))
 
+    def test_large_messages_are_parsed_in_a_thread(self, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A few bytes of one may be a message inside it: millions of them keep the loop from everybody else."""
+        threads: list[int] = []
+
+        def noted(kind: Any, body: bytes) -> Any:
+            threads.append(threading.get_ident())
+            return parsed(kind, body)
+
+        monkeypatch.setattr(grpc_server, "parsed", noted)
+        for size in (LARGE_BYTES - 100, LARGE_BYTES):
+            code, _ = line.refused(GrpcForecast.method, forecast_pb2.ForecastRequest(model="m" * size))
+            assert code == grpc.StatusCode.NOT_FOUND
+        assert threads[0] == line.thread.ident != threads[1]
+
     def test_a_text_in_any_script_comes_through(self, line: Line, city: World) -> None:
         history = replace(shorter(city.history()), name="\u96ea" * 256)
         door = GrpcForecast()
@@ -198,6 +215,18 @@ class TestFaults:
                 line.ask(door.method, door.request(Wanted([city.history()])))
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
         assert ("retry-after", "1") in [tuple(pair) for pair in caught.value.trailing_metadata()]
+
+    def test_when_to_come_back_is_said_in_whole_seconds(self, city: World) -> None:
+        """As RFC 9110 has it for HTTP; clients of both read it with the same code."""
+
+        async def full(*_: object) -> int:
+            raise RecordUnavailableError("busy", retry_after_seconds=2.3)
+
+        with served(city) as line:
+            line.worker.put_actuals = full
+            with pytest.raises(grpc.RpcError) as caught:
+                line.ask("forecast.v1.ForecastService/PutActuals", b"")
+        assert ("retry-after", "3") in [tuple(pair) for pair in caught.value.trailing_metadata()]
 
     def test_a_message_over_the_limit(self, city: World) -> None:
         with served(city, max_body_bytes=2**14) as line:
@@ -273,7 +302,17 @@ class TestAccess:
 
         (method,) = (method for method in grpc_forecast.SERVICE.methods if method.name == "GetModel")
         with pytest.raises(keys.UnauthorizedError):
-            locked.run(locked.server._answer(method, b"", Context()))
+            locked.run(locked.server._answer(method, Context(), None))
+
+    def test_reflection_is_behind_the_key(self, locked: Line, key: tuple[str, Path]) -> None:
+        stub = reflection_pb2_grpc.ServerReflectionStub(locked.channel)
+        asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stub.ServerReflectionInfo(iter(asked)))
+        assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        assert caught.value.details().startswith("this service wants an API key")
+        (told,) = stub.ServerReflectionInfo(iter(asked), metadata=[("x-api-key", key[0])])
+        assert told.list_services_response.service
 
     def test_health_needs_no_key(self, locked: Line) -> None:
         stub = health_pb2_grpc.HealthStub(locked.channel)
@@ -346,6 +385,25 @@ class TestOthers:
             (told,) = stub.ServerReflectionInfo(iter([asked]))
             assert told.file_descriptor_response.file_descriptor_proto
 
+    def test_reflection_holds_up_no_end(self, city: World) -> None:
+        with served(city, deadline_seconds=60) as line:
+            stub, asking = reflection_pb2_grpc.ServerReflectionStub(line.channel), threading.Event()
+
+            def requests() -> Iterator[reflection_pb2.ServerReflectionRequest]:
+                yield reflection_pb2.ServerReflectionRequest(list_services="")
+                asking.wait(30)
+
+            stream = stub.ServerReflectionInfo(requests())
+            assert next(stream).list_services_response.service
+            line.run(line.server.stop(60))  # no longer than half of it
+            with pytest.raises(grpc.RpcError) as caught:
+                next(stream)
+            asking.set()
+        assert (caught.value.code(), caught.value.details()) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "this worker is about to end: ask another one",
+        )
+
     def test_every_method_of_the_descriptions_is_served(self) -> None:
         for service, file in zip(SERVICES, (inference_pb2, forecast_pb2, bentoml_pb2), strict=True):
             described = file.DESCRIPTOR.services_by_name[service.name.rpartition(".")[2]]
@@ -364,3 +422,33 @@ class TestOthers:
             doors = {f"{one.name}/{method.name}" for one in SERVICES for method in one.methods if method.is_work}
             assert {sample.labels["endpoint"] for sample in found.samples} == {f"/{name}" for name in doors}
             assert [line.counted(name, status) for name in doors for status in (500, 503, 504)] == [0] * 9
+
+    @pytest.mark.parametrize(("seconds", "status"), [(0.3, 504), (60, 499), (None, 499)])
+    def test_clients_that_do_not_wait_are_counted(self, city: World, seconds: float | None, status: int) -> None:
+        """By why they left: the time that they gave was over, or they had enough."""
+        begun = threading.Event()
+
+        async def never(*_: object, **__: object) -> Any:
+            begun.set()
+            await asyncio.Event().wait()
+
+        door = GrpcForecast()
+        with served(city) as line, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(line.worker.engine, "submit", never)
+            sent = door.request(Wanted([city.history()])).SerializeToString()
+            asked = line.channel.unary_unary(f"/{door.method}").future(sent, timeout=seconds)
+            assert begun.wait(30)
+            if status == 499:
+                asked.cancel()
+            else:
+                assert asked.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+            until(lambda: line.counted(door.method, status) == 1)
+            assert line.counted(door.method, 200) is None
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    late = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < late
+        time.sleep(0.005)

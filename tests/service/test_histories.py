@@ -74,6 +74,24 @@ class TestGaps:
         history.past_covariates["rain"][-2:] = 9.0
         assert equal(got, city.answer(history))
 
+    @pytest.mark.parametrize(("rule", "first"), [("zero", 0.0), ("forward", 9.0)])
+    def test_at_the_beginning_of_a_covariate(self, city: World, rule: Gap, first: float) -> None:
+        """As training and batch have it: the first value that is known holds from the start."""
+        world = city.filling(rule, "covariates")
+        history = world.history()
+        history.past_covariates["rain"][:3] = [np.nan, np.nan, 9.0]
+        got = world.answer(history)
+        history.past_covariates["rain"][:2] = first
+        assert equal(got, world.answer(history))
+
+    def test_of_a_covariate_that_are_all_of_it_are_zero_where_that_is_the_rule(self, city: World) -> None:
+        world = city.filling("zero", "covariates")
+        history = world.history()
+        history.past_covariates["rain"][:] = np.nan
+        got = world.answer(history)
+        history.past_covariates["rain"][:] = 0.0
+        assert equal(got, world.answer(history))
+
     @pytest.mark.parametrize("rule", RULES)
     def test_nothing_but_gaps(self, plain: World, rule: Gap) -> None:
         world = plain.filling(rule)
@@ -216,10 +234,10 @@ REFUSED: dict[str, tuple[Callable[[History], History], str, str]] = {
         "inputs[0].future_covariates.temperature",
         "inputs[0].future_covariates.temperature: a value is missing or out of range, wanted numbers",
     ),
-    "past covariate without a beginning": (
-        changed("rain", "past_covariates", put(0, np.nan)),
+    "past covariate without a value": (
+        changed("rain", "past_covariates", lambda values: values * np.nan),
         "inputs[0].past_covariates.rain",
-        "inputs[0].past_covariates.rain: a value is missing or out of range, wanted numbers",
+        "inputs[0].past_covariates.rain: all 102 values are missing, wanted one or more to fill the others from",
     ),
     "covariate too large": (
         changed("rain", "past_covariates", put(5, 1e101)),
@@ -264,6 +282,15 @@ class TestRefusals:
             city.ask(city.history(), levels=[0.5, level])
         text = f"options.quantiles: got {level}, wanted 0.05 to 0.95, which is calibrated"
         assert (caught.value.message, caught.value.param) == (text, "options.quantiles")
+
+    @pytest.mark.parametrize(("level", "end"), [(0.05 - 9e-7, 0.05), (0.95 + 9e-7, 0.95)])
+    def test_of_no_quantile_that_32_bits_have_rounded(self, city: World, level: float, end: float) -> None:
+        assert city.ask(city.history(), levels=[level]).levels == (end,)
+
+    @pytest.mark.parametrize("level", [0.05 - 2e-6, 0.95 + 2e-6])
+    def test_of_a_quantile_that_is_further_off(self, city: World, level: float) -> None:
+        with pytest.raises(RequestError, match=r"wanted 0\.05 to 0\.95, which is calibrated"):
+            city.ask(city.history(), levels=[level])
 
     def test_of_too_many_quantiles(self, city: World) -> None:
         with pytest.raises(RequestError) as caught:

@@ -24,6 +24,7 @@ from data.errors import BentocastError, ModelError
 from service import endpoints, keys
 from service.admission import LARGE_BYTES, THREADS, OverloadedError
 from service.http import Front
+from service.record import RecordUnavailableError
 from service.routes import Endpoint
 from service.served import Served
 from tests.service.front import FORECAST, Client, Wire, chunk
@@ -317,6 +318,17 @@ class TestErrors:
         answer = Client.of_broken(city, err).post(FORECAST, json=city.document())
         assert (answer.status_code, answer.json()["error"]["type"]) == (status, "server_error")
         assert answer.json()["error"]["message"] == err.message
+
+    def test_when_to_come_back_is_said_in_whole_seconds(self, client: Client) -> None:
+        """RFC 9110, 10.2.3: urllib3 takes anything else for a fault."""
+
+        async def full(*_: object) -> int:
+            raise RecordUnavailableError("busy", retry_after_seconds=2.3)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(client.worker, "put_actuals", full)
+            answer = client.post("/v1/timeseries/actuals", json={"actuals": []})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
 
     def test_of_too_much_says_when_to_come_back(self, client: Client, city: World) -> None:
         def full(*_: object, **__: object) -> Any:

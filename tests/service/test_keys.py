@@ -122,31 +122,45 @@ class TestChanged:
         with pytest.raises(UnauthorizedError):
             known.check(old)
 
-    @pytest.mark.parametrize(
-        ("lines", "text"),
-        [
-            (["ann"], "line 1: wanted a name and the SHA-256 of a key, as `python -m service key NAME` writes them"),
-            ([], "holds no key: make one with `python -m service key NAME --file"),
-        ],
-    )
-    def test_broken_file_leaves_the_keys_as_they_were_and_says_so(
-        self, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, lines: list[str], text: str
+    def test_line_that_is_none_is_left_out_and_said(
+        self, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A key whose line was deleted is withdrawn, whatever else somebody wrote there meanwhile."""
+        (old, old_line), (new, new_line) = keys.make("ann"), keys.make("ben")
+        write(tmp_path / "keys", old_line)
+        known = Keys(tmp_path / "keys", clock)
+        write(tmp_path / "keys", "carl", new_line)
+        clock.now += keys.LOOK_SECONDS
+        with caplog.at_level(logging.INFO):
+            assert known.check(new) == "ben"
+        with pytest.raises(UnauthorizedError):
+            known.check(old)
+        wanted = "wanted a name and the SHA-256 of a key, as `python -m service key NAME` writes them"
+        path = tmp_path / "keys"
+        assert caplog.messages == [
+            f"API keys: the line is left out: {path}, line 1: {wanted}",
+            f"read 1 API keys from {path}",
+        ]
+
+    @pytest.mark.parametrize("lines", [[], ["# nobody"], ["ann"]])
+    def test_file_without_a_key_refuses_everybody_and_says_so(
+        self, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, lines: list[str]
     ) -> None:
         key, line = keys.make("ann")
-        write(tmp_path / "keys", line)
-        known = Keys(tmp_path / "keys", clock)
-        write(tmp_path / "keys", *lines)
+        path = tmp_path / "keys"
+        write(path, line)
+        known = Keys(path, clock)
+        write(path, *lines)
+        for _ in range(2):
+            clock.now += keys.LOOK_SECONDS
+            with pytest.raises(UnauthorizedError):
+                known.check(key)
+        wanted = f"{path} holds no key: make one with `python -m service key NAME --file {path}`"
+        assert caplog.messages[-1] == f"API keys: everybody is refused: {wanted}"
+        assert len(caplog.messages) == (2 if "ann" in lines else 1)
+        write(path, "# mended", line)
         clock.now += keys.LOOK_SECONDS
         assert known.check(key) == "ann"
-        assert caplog.messages[0].startswith(f"API keys stay as they were: {tmp_path / 'keys'}")
-        assert text in caplog.messages[0]
-        write(tmp_path / "keys", "# mended", line)
-        clock.now += keys.LOOK_SECONDS
-        caplog.clear()
-        assert known.check(key) == "ann"
-        clock.now += keys.LOOK_SECONDS
-        assert known.check(key) == "ann"
-        assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
     def test_file_that_is_gone_leaves_the_keys_as_they_were(
         self, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from data.forecaster import Bins, Forecast, Forecaster
@@ -235,6 +240,23 @@ class TestDistributions:
         scaled = (seen.forecast.point / seen.scale[:, None]).ravel()
         assert counted.bins("forecast", city) == oracle(reference.forecast, scaled)
 
+    def test_of_steps_that_nobody_asked_for_are_not_counted(self, counted: Counted, city: World) -> None:
+        """What is known ahead is not sent for them: it would be missing, eleven times of twelve."""
+        one, few = (city.ask(city.history(0, steps=steps), horizon=steps) for steps in (1, 3))
+        _, seen = forecasting.answer(city.forecaster, [one, few, city.ask(city.history(1))])
+        counted.metrics.model.watch(seen)
+        counted.metrics.model.tick()
+        for name in ("future_temperature", "step", "hour"):
+            assert sum(counted.bins(name, city)) == 1 + 3 + 12
+            assert counted.of("missing", name) == 0
+        matched = [name for name in city.forecaster.design.names if name.startswith("matched_mean")]
+        assert matched
+        assert all(sum(counted.bins(name, city)) + (counted.of("missing", name) or 0) == 16 for name in matched)
+        scaled = seen.forecast.point / seen.scale[:, None]
+        answered = np.concatenate([scaled[0, :1], scaled[1, :3], scaled[2]])
+        assert counted.bins("forecast", city) == oracle(city.forecaster.card.reference.forecast, answered)
+        assert sum(counted.bins("lag_1", city)) == 3
+
     def test_of_the_training_data_have_the_shares_of_the_card(self, city: World) -> None:
         """The same bins, counted here and there: what training saw is no drift."""
         design, reference = city.forecaster.design, city.forecaster.card.reference
@@ -388,3 +410,48 @@ def test_the_memory_of_a_worker_is_on_the_page(counted: Counted) -> None:
     (line,) = [line for line in page.splitlines() if line.startswith("worker_resident_memory_bytes{")]
     assert 20e6 < float(line.rpartition(" ")[2]) < 20e9
     assert "service_version=" in line
+
+
+class TestWorkers:
+    """The page of several processes, of which some are gone."""
+
+    def wrote(self, folder: Path, pid: int, healthy: float) -> None:
+        """As a worker does in its own file."""
+        file = MmapedDict(str(folder / f"gauge_livemin_{pid}.db"))  # type: ignore[no-untyped-call]
+        file.write_value(mmap_key("record_healthy", "record_healthy", [], [], "healthy"), healthy, 1.0)  # type: ignore[no-untyped-call]
+        file.close()  # type: ignore[no-untyped-call]
+
+    def test_a_killed_one_is_forgotten(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else its alert fires until the whole service starts again."""
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        assert dead.wait() == 0
+        self.wrote(tmp_path, dead.pid, 0)
+        self.wrote(tmp_path, os.getpid(), 1)
+        self.wrote(tmp_path, 1, 1)  # alive, and of another user
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+        assert b"\nrecord_healthy 1.0\n" in metrics.page()
+        kept = {file.name for file in tmp_path.iterdir()}
+        assert kept == {f"gauge_livemin_{os.getpid()}.db", "gauge_livemin_1.db"}
+
+    def test_another_that_forgets_at_the_same_time_is_no_fault(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "gauge_livemin_7.db").touch()
+
+        def gone(_: int) -> bool:
+            (tmp_path / "gauge_livemin_7.db").unlink()
+            return False
+
+        monkeypatch.setattr(metrics, "_is_alive", gone)
+        monkeypatch.setattr(
+            "prometheus_client.multiprocess.glob.glob", lambda _: [str(tmp_path / "gauge_livemin_7.db")]
+        )
+        metrics.forget_the_dead(tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    def test_of_another_user_is_alive(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def forbidden(_: int, __: int) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(os, "kill", forbidden)
+        assert metrics._is_alive(1)

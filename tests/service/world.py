@@ -116,11 +116,11 @@ class World:
         design, places = self.forecaster.design, np.array(origins)
         return design.rows(self.panel, places, design.origin_rows(self.panel, places)).inputs
 
-    def filling(self, rule: Gap) -> World:
-        """The same model with another rule for gaps of the target."""
+    def filling(self, rule: Gap, of: str = "target") -> World:
+        """The same model with another rule for gaps of the target, or of covariates."""
         card = self.forecaster.card
         series = card.declaration.series
-        gaps = series.gaps.model_copy(update={"target": rule})
+        gaps = series.gaps.model_copy(update={of: rule})
         declaration = card.declaration.model_copy(update={"series": series.model_copy(update={"gaps": gaps})})
         session = self.forecaster._session
         return replace(self, forecaster=Forecaster(card.model_copy(update={"declaration": declaration}), session))

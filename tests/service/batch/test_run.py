@@ -110,6 +110,11 @@ class TestBits:
         assert list(found) == ["series_id", "timestamp", "step", "mean"]
         assert np.array_equal(found["mean"], city.answer(*told, horizon=5).mean.ravel())
 
+    def test_a_level_asked_twice_is_one_column(self, plain: World, tmp_path: Path) -> None:
+        run.run(asked(plain, tables.table(tables.histories(plain, 2), plain), tmp_path, levels=(0.1, 0.1, 0.9)))
+        found = tables.numbers(tmp_path / "out.parquet")
+        assert list(found) == ["series_id", "timestamp", "step", "mean", "0.1", "0.9"]
+
     def test_the_output_says_what_it_was_made_from(self, plain: World, tmp_path: Path) -> None:
         run.run(asked(plain, tables.table(tables.histories(plain, 2), plain), tmp_path))
         said = json.loads(pq.read_schema(tmp_path / "out.parquet").metadata[b"bentocast.made_from"])
