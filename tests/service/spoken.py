@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -61,3 +62,15 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, Any]:
 
 def pieces(sent: bytes, size: int) -> list[bytes]:
     return [sent[place : place + size] for place in range(0, len(sent), size)]
+
+
+async def hung_up_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, more: bytes) -> bytes:
+    """Send something again and again until the other side closes; what it said."""
+    said = asyncio.ensure_future(reader.read())
+    for turn in count():
+        assert turn < 3_000, "it takes everything"
+        if said.done():
+            break
+        writer.write(more)
+        await asyncio.sleep(0.001)
+    return said.result()

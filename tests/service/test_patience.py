@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from itertools import count
 from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from service.connection import Connection
-from tests.service.spoken import HEAD, LONG, answer, talk
+from tests.service.spoken import HEAD, LONG, answer, hung_up_on, talk
 
 #: Larger than what the systems on both sides keep for a client that does not read.
 LARGE_BYTES = 2**25
@@ -50,18 +49,6 @@ async def large(_: Scope, receive: Receive, send: Send) -> None:
     """Answers with more than is taken by itself."""
     await receive()
     await say(send, 200, b" " * LARGE_BYTES)
-
-
-async def hung_up_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, more: bytes) -> bytes:
-    """Send something again and again until the other side closes; what it said."""
-    said = asyncio.ensure_future(reader.read())
-    for turn in count():
-        assert turn < 3_000, "it takes everything"
-        if said.done():
-            break
-        writer.write(more)
-        await asyncio.sleep(0.001)
-    return said.result()
 
 
 class TestHead:
@@ -289,14 +276,17 @@ class TestAnswers:
         talk(Hasty, client, large)
 
     def test_that_are_taken_in_time_leave_the_connection_as_it_was(self) -> None:
+        class Calm(Hasty):
+            patience_seconds = 1.5
+
         async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            for _ in range(2):
+            for pause in (Calm.patience_seconds + 2 * Calm.grace_seconds, 0.0):
                 writer.write(HEAD + LONG)
                 await reader.readuntil(b"\r\n\r\n")
                 await reader.readexactly(LARGE_BYTES)
-                await asyncio.sleep(2 * Hasty.patience_seconds)
+                await asyncio.sleep(pause)
 
-        talk(Hasty, client, large)
+        talk(Calm, client, large)
 
 
 class TestShutdown:
