@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from itertools import count
@@ -64,13 +65,22 @@ def pieces(sent: bytes, size: int) -> list[bytes]:
     return [sent[place : place + size] for place in range(0, len(sent), size)]
 
 
+async def said(reader: asyncio.StreamReader) -> bytes:
+    """All until the other side closes, or resets the connection because more was sent to it."""
+    told = b""
+    with contextlib.suppress(ConnectionError):
+        while more := await reader.read(2**16):
+            told += more
+    return told
+
+
 async def hung_up_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, more: bytes) -> bytes:
     """Send something again and again until the other side closes; what it said."""
-    said = asyncio.ensure_future(reader.read())
+    told = asyncio.ensure_future(said(reader))
     for turn in count():
         assert turn < 3_000, "it takes everything"
-        if said.done():
+        if told.done():
             break
         writer.write(more)
         await asyncio.sleep(0.001)
-    return said.result()
+    return told.result()
