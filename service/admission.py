@@ -82,7 +82,7 @@ class Admission:
         self._room_bytes = UNFINISHED * max_body_bytes
         self._clock, self._loop_time = clock, loop_time
         self._loop, self._threads = _Queue(1, 3e-8), _Queue(THREADS, 1e-8)
-        #: Of answered requests, and of refused ones as if they were the smallest, since what a byte costs was learnt.
+        #: Of answered requests, and of all others as if they were the smallest, since what a byte costs was learnt.
         self._done_bytes, self._learnt_at = 0, loop_time()
 
     def check(self, size_bytes: int) -> None:
@@ -113,12 +113,12 @@ class Admission:
         queue, size = self._of(size_bytes)
         queue.waiting_bytes += size
 
-    def release(self, size_bytes: int) -> None:
-        """A request that was added is answered."""
+    def release(self, size_bytes: int, *, answered: bool = True) -> None:
+        """A request that was added has its reply: the model's answer, or one that took no more than a refusal does."""
         queue, size = self._of(size_bytes)
         queue.waiting_bytes -= size
         if queue is self._loop:
-            self._done_bytes += size
+            self._done_bytes += size if answered else SMALLEST_BYTES
 
     @contextmanager
     def admitted(self, size_bytes: int) -> Iterator[None]:
@@ -129,10 +129,21 @@ class Admission:
         """
         self.check(size_bytes)
         self.add(size_bytes)
+        answered = False
+        try:
+            yield
+            answered = True
+        finally:
+            self.release(size_bytes, answered=answered)
+
+    @contextmanager
+    def unlearnt(self) -> Iterator[None]:
+        """The loop does something meanwhile, without a pause, that says nothing of what requests cost."""
+        began = self._loop_time()
         try:
             yield
         finally:
-            self.release(size_bytes)
+            self._learnt_at += self._loop_time() - began
 
     def hold(self, size_bytes: int) -> None:
         """Keep a part of a large body whose rest is still to come; `let_go` of all its parts in the end.

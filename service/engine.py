@@ -81,12 +81,12 @@ class Engine(Generic[Work, Made]):
         self._queue.append((work, future, deadline))
         return future
 
-    async def in_thread(self, task: Callable[[], Result], size_bytes: int, deadline: float) -> Result:
+    async def in_thread(self, task: Callable[[], Result], size_bytes: int | None, deadline: float) -> Result:
         """Do all of a large request away from the event loop.
 
         Args:
             task: reads, computes and writes.
-            size_bytes: of the request.
+            size_bytes: of the request; None if how long it takes says nothing of others.
             deadline: on the engine's clock; a task that has not begun by then is not begun.
 
         Raises:
@@ -100,7 +100,8 @@ class Engine(Generic[Work, Made]):
             return task(), self._clock() - began
 
         made, seconds = await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        self._worked(size_bytes, seconds)
+        if size_bytes is not None:
+            self._worked(size_bytes, seconds)
         return made
 
     def close(self) -> None:

@@ -7,23 +7,21 @@ path itself, and leaves to BentoML the life of the worker.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
-import zlib
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import quote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from data.errors import BentocastError, NotFoundError, RequestError
+from service import body as bodies
 from service import connection, correlation, endpoints, keys
-from service.admission import LARGE_BYTES, Admission
+from service.body import HELD, ClientGoneError
 from service.call import Call, Headers, Reply
-from service.connection import ADDED, MAX_DIGITS, WHOLE
+from service.connection import ADDED, ANSWERED, KNOWN, Connection
 from service.faults import MAX_SHOWN, cut
 from service.metrics import Metrics
 from service.routes import Endpoint, Handler, Routes
@@ -38,17 +36,10 @@ PLAIN_HEADERS = (
 )
 #: Sent while the worker drains, so that the next request goes to another one.
 CLOSING = ((b"connection", b"close"),)
-#: Status that is counted when nobody is left to be told.
-CLIENT_GONE = 499
+#: Status of what was asked for, and the one that is counted when nobody is left to be told.
+OK, CLIENT_GONE = 200, 499
 
 logger = logging.getLogger("bentocast.service")
-
-
-class TooLargeError(RequestError):
-    """A body over the limit."""
-
-    status = 413
-    code = "request_too_large"
 
 
 class MethodError(RequestError):
@@ -56,24 +47,6 @@ class MethodError(RequestError):
 
     status = 405
     code = "method_not_allowed"
-
-
-class MediaTypeError(RequestError):
-    """A body of a type that is never read."""
-
-    status = 415
-    code = "unsupported_media_type"
-
-
-class SlowError(RequestError):
-    """A body that did not come in time."""
-
-    status = 408
-    code = "request_timeout"
-
-
-class ClientGoneError(Exception):
-    """Nobody is left to be answered."""
 
 
 class Front:
@@ -94,6 +67,8 @@ class Front:
         self._worker: Worker
         self._metrics: Metrics
         self._headers: Headers = ()
+        #: See `connection.Gate`.
+        self.patience_seconds = Connection.patience_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass on what is not HTTP."""
@@ -105,19 +80,18 @@ class Front:
             return
         if self._routes is None:
             self._begin()
-        try:
-            await self._answer(scope, receive, send)
-        finally:
-            if ADDED in scope:
-                self._worker.admission.release(scope[ADDED])
+        await self._answer(scope, receive, send)
 
-    def look(self, path: str, length: int) -> bool | bytes:
+    def look(self, path: str, length: int, headers: Headers) -> bool | bytes:
         """See `connection.Gate`."""
         found = self._routes and self._routes.find(path)
         if not found or not found[0].is_work or length > self._worker.settings.max_body_bytes:
             return False
         try:
+            self._check_key(headers)
             self._worker.admission.check(length)
+        except keys.UnauthorizedError:
+            return False  # told by `_admit`, like all who may not ask: what a stranger sends is nobody's work
         except BentocastError as err:
             reply = refused(found[0], err)
             self._metrics.refused(found[0].template, reply.status)
@@ -133,7 +107,7 @@ class Front:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        endpoint, reply = await self._answered(scope, receive)
+        endpoint, reply = await self._made(scope, receive)
         if reply.status != CLIENT_GONE:
             closing = () if self._worker.ready else CLOSING
             await send(
@@ -164,6 +138,20 @@ class Front:
         self._routes = Routes(table)
         own = tuple((name.encode(), value.encode()) for name, value in self._worker.served.headers.items())
         self._headers = PLAIN_HEADERS + own
+        self.patience_seconds = self._worker.settings.deadline_seconds
+
+    async def _made(self, scope: Scope, receive: Receive) -> tuple[Endpoint | None, Reply]:
+        """The answer. From then on it is no longer work, whenever the client takes it, or if it never does."""
+        status = CLIENT_GONE
+        try:
+            endpoint, reply = await self._answered(scope, receive)
+            status = reply.status
+        finally:
+            scope[ANSWERED] = True
+            self._worker.admission.let_go(scope.get(HELD, 0))
+            if ADDED in scope:
+                self._worker.admission.release(scope[ADDED], answered=status == OK)
+        return endpoint, reply
 
     async def _answered(self, scope: Scope, receive: Receive) -> tuple[Endpoint | None, Reply]:
         assert self._routes is not None
@@ -175,7 +163,7 @@ class Front:
             handler = _handler(endpoint, scope["method"])
             headers = scope["headers"]
             correlation.take(headers)
-            self._admit(endpoint, headers)
+            self._admit(endpoint, headers, known=KNOWN in scope)
             body = await self._body(scope, receive) if scope["method"] in ("POST", "PUT", "PATCH") else b""
             if endpoint.is_work and ADDED not in scope:  # its length was not known before
                 self._worker.admission.check(len(body))
@@ -201,39 +189,30 @@ class Front:
         fault = NotFoundError("not found: see /docs for what is served here")
         return Reply(endpoints.TIMESERIES.error(fault), fault.status)
 
-    def _admit(self, endpoint: Endpoint, headers: Headers) -> None:
+    def _admit(self, endpoint: Endpoint, headers: Headers, *, known: bool) -> None:
         """Refuse who may not ask, before anything of the body is read."""
-        worker = self._worker
-        settings = worker.settings
+        settings = self._worker.settings
         access = {"metrics": settings.metrics_access, "docs": settings.docs_access}.get(endpoint.group, "open")
         if access == "off":
             raise NotFoundError("not found: see /docs for what is served here")
-        if worker.keys is not None and (endpoint.group == "api" or access == "key"):
-            given = {name: value for name, value in headers if name in (b"authorization", b"x-api-key")}
-            worker.keys.check(keys.of_headers(given.get(b"authorization"), given.get(b"x-api-key")))
+        if not known and (endpoint.group == "api" or access == "key"):
+            self._check_key(headers)
         for name, value in headers:
             if name == b"content-type":
-                check_media_type(value, wants_json=endpoint.wants_json)
+                bodies.check_media_type(value, wants_json=endpoint.wants_json)
                 return
         if endpoint.wants_json:
-            check_media_type(b"", wants_json=True)
+            bodies.check_media_type(b"", wants_json=True)
+
+    def _check_key(self, headers: Headers) -> None:
+        known = self._worker.keys
+        if known is not None:
+            given = {name: value for name, value in headers if name in (b"authorization", b"x-api-key")}
+            known.check(keys.of_headers(given.get(b"authorization"), given.get(b"x-api-key")))
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """The body, no larger than the limit, in time, and decompressed."""
-        settings = self._worker.settings
-        most, coding = settings.max_body_bytes, b""
-        for name, value in scope["headers"]:
-            if name == b"content-length" and not _is_at_most(value, most):
-                raise TooLargeError(f"the body is over {most} bytes: send several requests")
-            if name == b"content-encoding":
-                coding = value.strip().lower()
-        reading = _read(receive, most, self._worker.admission)
-        # A timer costs as much as reading a small body does.
-        body = await (reading if scope.get(WHOLE) else _in_time(reading, settings.deadline_seconds))
-        if coding in (b"", b"identity"):
-            return body
-        # However small it is, it may become large.
-        return await asyncio.to_thread(decompressed, body, coding, most)
+        worker, settings = self._worker, self._worker.settings
+        return await bodies.read(scope, receive, worker.admission, settings.max_body_bytes, settings.deadline_seconds)
 
 
 def _handler(endpoint: Endpoint, method: str) -> Handler:
@@ -241,43 +220,6 @@ def _handler(endpoint: Endpoint, method: str) -> Handler:
     if handler is None:
         raise MethodError(f"{cut(method, MAX_SHOWN)} is not allowed here, wanted {endpoint.allow}")
     return handler
-
-
-def check_media_type(media_type: bytes, *, wants_json: bool) -> None:
-    """See that a body may be read at all.
-
-    Raises:
-        MediaTypeError: it is of a type that runs code when it is read, or not JSON where JSON is wanted.
-    """
-    kind = media_type.partition(b";")[0].strip().lower()
-    if b"pickle" in kind or kind.startswith(b"multipart/"):
-        raise MediaTypeError("content-type: pickles and forms are never read here, wanted application/json")
-    if wants_json and kind != b"application/json":
-        raise MediaTypeError("content-type: wanted application/json")
-
-
-def decompressed(body: bytes, coding: bytes, most: int) -> bytes:
-    """A gzip or deflate body, no further than the limit.
-
-    Raises:
-        MediaTypeError: another coding.
-        RequestError: damaged.
-        TooLargeError: larger than the limit.
-    """
-    if coding not in (b"gzip", b"deflate"):
-        raise MediaTypeError("content-encoding: wanted gzip, deflate or none")
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | (16 if coding == b"gzip" else 0))
-    try:
-        made = unpacker.decompress(body, most + 1)
-    except zlib.error as err:
-        raise RequestError(f"body: it is not {coding.decode()}: {err}") from err
-    if len(made) > most:
-        raise TooLargeError(f"the body is over {most} bytes when unpacked: send several requests")
-    if not unpacker.eof:
-        raise RequestError(f"body: its {coding.decode()} ends too early")
-    if unpacker.unused_data:
-        raise RequestError(f"body: something follows its {coding.decode()}")
-    return made
 
 
 def refused(endpoint: Endpoint, err: BentocastError) -> Reply:
@@ -291,42 +233,3 @@ def refused(endpoint: Endpoint, err: BentocastError) -> Reply:
     if retry is not None:
         headers.append((b"retry-after", str(math.ceil(retry)).encode()))
     return Reply(endpoint.door.error(err), err.status, headers=tuple(headers))
-
-
-async def _in_time(reading: Awaitable[bytes], seconds: float) -> bytes:
-    try:
-        async with asyncio.timeout(seconds):
-            return await reading
-    except TimeoutError as err:
-        raise SlowError(f"the body did not come within {seconds:g} s: send it faster") from err
-
-
-async def _read(receive: Receive, most: int, admission: Admission) -> bytes:
-    """All parts of a body, as long as they are no larger than the limit together."""
-    parts, size, held, more = [], 0, 0, True
-    try:
-        while more:
-            message = await receive()
-            parts.append(_part(message))
-            size += len(parts[-1])
-            if size > most:
-                raise TooLargeError(f"the body is over {most} bytes: send several requests")
-            more = message.get("more_body", False)
-            if more and size > LARGE_BYTES:
-                admission.hold(size - held)
-                held = size
-    finally:
-        admission.let_go(held)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _part(message: Any) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise ClientGoneError
-    body: bytes = message.get("body", b"")
-    return body
-
-
-def _is_at_most(value: bytes, most: int) -> bool:
-    """Whether a header is a whole number up to a limit; one of thousands of digits is not even read."""
-    return value.isdigit() and len(value) <= MAX_DIGITS and int(value) <= most

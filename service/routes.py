@@ -13,6 +13,8 @@ from service.call import Call, Door, Reply
 Handler = Callable[[Call], Awaitable[Reply]]
 #: How many paths are remembered with what answers them: strangers make them up, so it is bounded.
 PATHS_KEPT = 1_024
+#: Characters of a path that is remembered: no path that is served has more.
+MAX_KEPT = 512
 #: Who may ask: anybody, whoever may ask for forecasts, whoever may see the metrics, or the pages.
 Group = Literal["probe", "api", "metrics", "docs"]
 
@@ -52,9 +54,13 @@ class Routes:
     """All endpoints; `find` gives that of a path, and the model and version that the path names."""
 
     def __init__(self, endpoints: list[Endpoint]) -> None:
-        self.find = lru_cache(maxsize=PATHS_KEPT)(self._find)
+        self._remembered = lru_cache(maxsize=PATHS_KEPT)(self._find)
         self._exact = {endpoint.template: endpoint for endpoint in endpoints if endpoint.pattern is None}
         self._patterns = [endpoint for endpoint in endpoints if endpoint.pattern is not None]
+
+    def find(self, path: str) -> tuple[Endpoint, str | None, str | None] | None:
+        """What answers a path, and the model and version in it; None if nothing does."""
+        return self._remembered(path) if len(path) <= MAX_KEPT else self._find(path)
 
     def _find(self, path: str) -> tuple[Endpoint, str | None, str | None] | None:
         exact = self._exact.get(path)

@@ -115,6 +115,25 @@ class Worker:
             self._kept(asked, answer, request)
             return write(asked, answer)
 
+    async def aside(self, task: Callable[[], Made], size_bytes: int) -> Made:
+        """Do something that is no forecast: let in like one and, if it is large, in a thread like one.
+
+        How long it takes is no measure of forecasts, so nothing is learnt from it.
+
+        Args:
+            task: what to do.
+            size_bytes: of the request.
+
+        Raises:
+            BentocastError: there is too much to do, or the task's own.
+        """
+        if size_bytes > LARGE_BYTES:
+            with self.admission.admitted(size_bytes):
+                return await self.engine.in_thread(task, None, self.deadline(None))
+        self.admission.check(size_bytes)
+        with self.admission.unlearnt():
+            return task()
+
     def _alone(self, read: Callable[[], Asked], write: Callable[[Asked, AnyAnswer], Made], request: str) -> Made:
         asked = read()
         (answer,) = self.served.answer([asked.question])

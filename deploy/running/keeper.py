@@ -34,8 +34,8 @@ LOCK = "keeper"
 LOOK_SECONDS = 0.1
 #: A process that was started so often within so long is given up.
 STARTS, WITHIN_SECONDS = 5, 60.0
-#: A process that is asked to end gets so long.
-END_SECONDS = 30.0
+#: A process that is asked to end gets so long: a worker passes its drain, the deadline of what it answers, and some seconds.
+END_SECONDS = 45.0
 #: How long a command waits for the keeper that it started.
 UP_SECONDS = 10.0
 

@@ -16,7 +16,7 @@ from service.call import Call, Reply
 from service.decoding import decode, moment
 from service.faults import short
 from service.histories import EARLIEST, LATEST, MAX_MAGNITUDE, MAX_NAME
-from service.worker import Worker
+from service.worker import Floats, Times, Worker
 
 MAX_ACTUALS = 100_000
 
@@ -46,17 +46,16 @@ class Actuals:
 
     async def __call__(self, call: Call) -> Reply:
         """Keep what the body tells."""
-        request = decode(_DECODER, call.body)
-        accepted = await put(self._worker, request.actuals)
+        checked = await self._worker.aside(lambda: check(decode(_DECODER, call.body).actuals), len(call.body))
+        accepted = await self._worker.put_actuals(*checked)
         return Reply(msgspec.json.encode({"accepted": accepted}))
 
 
-async def put(worker: Worker, actuals: list[Actual]) -> int:
-    """Check actual values and wait until they are on disk; how many there were.
+def check(actuals: list[Actual]) -> tuple[list[str], Times, Floats]:
+    """Names, times and values, one of each for every actual value; pure, so that it may run in a thread.
 
     Raises:
         RequestError: names the value at fault.
-        BentocastError: the record does not take them now, or there is none.
     """
     if len(actuals) > MAX_ACTUALS:
         raise RequestError(
@@ -81,4 +80,4 @@ async def put(worker: Worker, actuals: list[Actual]) -> int:
             f"{MAX_MAGNITUDE:g}, between {EARLIEST} and {LATEST}",
             param=f"actuals[{place}]",
         )
-    return await worker.put_actuals([actual.series for actual in actuals], times, values)
+    return [actual.series for actual in actuals], times, values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 
 from data.errors import RequestError
 from service import histories
-from service.admission import LARGE_BYTES
 from service.call import Asked
 from service.decoding import moment
 from service.forecasting import Answer
@@ -118,8 +116,8 @@ async def _actuals(worker: Worker, request: pb.PutActualsRequest, size: int, *_:
         raise RequestError(
             f"actuals: got {count}, wanted at most {MAX_ACTUALS}: send several requests", param="actuals"
         )
-    given = await asyncio.to_thread(_given, request) if size > LARGE_BYTES else _given(request)
-    return pb.PutActualsResponse(accepted=await actuals.put(worker, given))
+    checked = await worker.aside(lambda: actuals.check(_given(request)), size)
+    return pb.PutActualsResponse(accepted=await worker.put_actuals(*checked))
 
 
 def _given(request: pb.PutActualsRequest) -> list[Actual]:

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import BentocastError, RequestError
-from service.admission import LARGE_BYTES
+from service.admission import LARGE_BYTES, SMALLEST_BYTES, OverloadedError
 from service.call import Call
 from service.proto import forecast_pb2
-from service.protocols import grpc_forecast
+from service.protocols import actuals, grpc_forecast
 from service.protocols.actuals import MAX_ACTUALS, Actual, Actuals
 from service.worker import Worker
 from tests.service.junk import JUNK, body
@@ -151,6 +151,64 @@ def test_json_of_another_shape(worker: Worker, sent: bytes, text: str) -> None:
     with pytest.raises(RequestError) as caught:
         asyncio.run(told(worker, sent))
     assert caught.value.message == text
+
+
+class TestMany:
+    """They take as long as many forecasts: they are let in like them, and keep nobody waiting."""
+
+    LARGE = body({"actuals": [GOOD] * 2_000})
+
+    @pytest.fixture
+    def threads(self, monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+        """Those in which actual values were checked."""
+        found: list[threading.Thread] = []
+        check = actuals.check
+
+        def noted(given: list[actuals.Actual]) -> Any:
+            found.append(threading.current_thread())
+            return check(given)
+
+        monkeypatch.setattr(actuals, "check", noted)
+        return found
+
+    def test_are_checked_in_a_thread(self, worker: Worker, kept: list[Kept], threads: list[threading.Thread]) -> None:
+        assert len(self.LARGE) > LARGE_BYTES
+        for sent in (self.LARGE, body({"actuals": [GOOD]})):
+            asyncio.run(told(worker, sent))
+        assert [thread is threading.main_thread() for thread in threads] == [False, True]
+        assert [len(series) for series, _, _ in kept] == [2_000, 1]
+
+    def test_that_are_wrong_are_named_from_there(self, worker: Worker) -> None:
+        sent = body({"actuals": [GOOD] * 2_000 + [GOOD | {"timestamp": "noon"}]})
+        with pytest.raises(RequestError, match=r"^actuals\[2000\]\.timestamp: got 'noon'"):
+            asyncio.run(told(worker, sent))
+        assert worker.admission._threads.waiting_bytes == 0
+
+    def test_say_nothing_of_what_forecasts_cost(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+        admission, spent, check = worker.admission, [5.0], actuals.check
+        costs = admission._threads.cost, admission._loop.cost
+
+        def slow(given: list[actuals.Actual]) -> Any:
+            spent[0] += 0.9
+            return check(given)
+
+        monkeypatch.setattr(actuals, "check", slow)
+        asyncio.run(told(worker, self.LARGE))
+        admission._loop_time, admission._learnt_at = lambda: spent[0], spent[0]
+        asyncio.run(told(worker, body({"actuals": [GOOD]})))
+        with admission.admitted(SMALLEST_BYTES):
+            pass
+        admission.check(SMALLEST_BYTES)
+        assert (admission._threads.cost, admission._loop.cost) == costs
+
+    @pytest.mark.parametrize("count", [1, 2_000])
+    def test_are_refused_where_there_is_too_much_to_do(self, worker: Worker, kept: list[Kept], count: int) -> None:
+        for size in (SMALLEST_BYTES, 2 * LARGE_BYTES):
+            queue, _ = worker.admission._of(size)
+            queue.waiting_bytes = 10**12
+        with pytest.raises(OverloadedError, match=" ms of work are waiting"):
+            asyncio.run(told(worker, body({"actuals": [GOOD] * count})))
+        assert not kept
 
 
 @settings(deadline=None)

@@ -174,6 +174,37 @@ def test_a_pause_teaches_little(gate: Gate) -> None:
     assert gate.admission._loop.cost < 2 * before
 
 
+def test_what_takes_no_more_than_a_refusal_counts_as_one(gate: Gate) -> None:
+    """Large bodies of strangers, answered 401 at once, would make a byte look cheap, and seconds of work be let in."""
+    for _ in range(3_000):
+        assert gate.lets_in(LARGE_BYTES)
+        gate.spent += COST * SMALLEST_BYTES / SIZE
+        gate.admission.release(LARGE_BYTES, answered=False)
+    assert gate.admission._loop.cost * SIZE == pytest.approx(COST, rel=0.3)
+    assert gate.fill() == pytest.approx(MAX_WAIT / COST, rel=0.3)
+
+
+def test_what_fails_when_it_was_admitted_counts_as_a_refusal() -> None:
+    gate = Gate()
+    with pytest.raises(ZeroDivisionError), gate.admission.admitted(LARGE_BYTES):
+        raise ZeroDivisionError
+    assert gate.admission._done_bytes == SMALLEST_BYTES
+    with gate.admission.admitted(LARGE_BYTES):
+        pass
+    assert gate.admission._done_bytes == SMALLEST_BYTES + LARGE_BYTES
+    assert gate.admission._loop.waiting_bytes == 0
+
+
+def test_what_the_loop_does_aside_teaches_nothing(gate: Gate) -> None:
+    before = gate.admission._loop.cost
+    for _ in range(100):
+        assert gate.lets_in()
+        with gate.admission.unlearnt():
+            gate.spent += 100 * COST
+        gate.answer()
+    assert gate.admission._loop.cost == pytest.approx(before, rel=0.01)
+
+
 @given(st.lists(st.tuples(st.integers(0, 2**26), st.booleans()), max_size=60))
 def test_what_was_answered_leaves_nothing_behind(requests: list[tuple[int, bool]]) -> None:
     gate = Gate()

@@ -3,79 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
 from uvicorn import Config
-from uvicorn.server import ServerState
 
 from service import connection
-from service.connection import WHOLE, Connection
+from service.call import Headers
+from service.connection import ANSWERED, Connection
+from tests.service.spoken import CHUNKED, HEAD, LONG, answer, echo, hung_up_on, pieces, talk
 
 OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
-HEAD = b"POST /there?x=y HTTP/1.1\r\nhost: here\r\n"
-CHUNKED = b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
-LONG = b"content-length: 5\r\n\r\nabcde"
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-class Small(Connection):
-    """Keeps no more than a test sends."""
-
-    max_head_bytes = 1_000
-
-
-class Hasty(Connection):
-    """Waits no longer than a test."""
-
-    head_seconds = 0.5
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Say what was asked."""
-    whole, body, more = scope.get(WHOLE, False), b"", True
-    while more:
-        message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    told = json.dumps({"path": scope["path"], "body": body.decode(), "whole": whole}).encode()
-    head = [(b"content-length", str(len(told)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": head})
-    await send({"type": "http.response.body", "body": told})
-
-
-def talk(kind: type[Connection], client: Talk) -> None:
-    """Let a client speak to a server with connections of some kind."""
-
-    async def both() -> None:
-        loop = asyncio.get_running_loop()
-        config = Config(echo, log_config=None)
-        config.load()
-        state = ServerState()
-        server = await loop.create_server(lambda: kind(config, state, {}), "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        try:
-            await asyncio.wait_for(client(reader, writer), 20)
-        finally:
-            writer.close()
-            server.close()
-            await asyncio.gather(*state.tasks)
-            await server.wait_closed()
-
-    asyncio.run(both())
-
-
-async def answer(reader: asyncio.StreamReader) -> tuple[int, Any]:
-    head = await reader.readuntil(b"\r\n\r\n")
-    lines = head.decode().lower().split("\r\n")
-    (length,) = (int(line.partition(":")[2]) for line in lines if line.startswith("content-length"))
-    return int(lines[0].split()[1]), json.loads(await reader.readexactly(length))
-
-
-def pieces(sent: bytes, size: int) -> list[bytes]:
-    return [sent[place : place + size] for place in range(0, len(sent), size)]
 
 
 class TestAnOfferOfHttp2:
@@ -101,57 +40,18 @@ class TestAnOfferOfHttp2:
 
         talk(Connection, client)
 
+    def test_may_be_followed_by_hundreds_of_them(self) -> None:
+        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write((b"GET /there HTTP/1.1\r\nhost: here\r\n" + OFFER + b"\r\n") * 1_500)
+            assert {(await answer(reader))[0] for _ in range(1_500)} == {200}
+
+        talk(Connection, client)
+
     def test_of_web_sockets_too(self) -> None:
         async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             offer = b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
             writer.write(b"GET / HTTP/1.1\r\nhost: here\r\n" + offer + b"\r\n")
             assert (await answer(reader))[0] == 200
-
-        talk(Connection, client)
-
-
-class TestHead:
-    def test_over_the_limit(self) -> None:
-        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(HEAD)
-            refused = asyncio.ensure_future(answer(reader))
-            while not refused.done():
-                writer.write(b"more: and more\r\n")
-                await asyncio.sleep(0.001)
-            status, told = refused.result()
-            assert (status, told["error"]["message"]) == (431, "the request's head is over 1000 bytes")
-
-        talk(Small, client)
-
-    @pytest.mark.parametrize("begun", [b"", b"GET / HT", HEAD])
-    def test_that_does_not_come(self, begun: bytes) -> None:
-        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(begun)
-            status, told = await answer(reader)
-            assert (status, told["error"]["message"]) == (408, "the request's head did not come within 0.5 s")
-            assert await reader.read() == b""
-
-        talk(Hasty, client)
-
-    def test_that_comes_in_time_has_no_hurry_with_its_body(self) -> None:
-        """Which is timed elsewhere."""
-
-        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(HEAD + LONG[:-1])
-            await asyncio.sleep(2 * Hasty.head_seconds)
-            writer.write(LONG[-1:])
-            assert await answer(reader) == (200, {"path": "/there", "body": "abcde", "whole": False})
-
-        talk(Hasty, client)
-
-    @pytest.mark.parametrize(
-        "sent", [b"\x16\x03\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\n\r\n"]
-    )
-    def test_of_another_protocol(self, sent: bytes) -> None:
-        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(sent)
-            status, told = await answer(reader)
-            assert (status, list(told["error"])) == (400, ["code", "message", "param", "type"])
 
         talk(Connection, client)
 
@@ -170,14 +70,16 @@ REFUSAL = b"HTTP/1.1 503 \r\ncontent-length: 2\r\n\r\n{}"
 class Gate:
     """Refuses what it is told to, and remembers what it was asked."""
 
+    patience_seconds = 30.0
+
     def __init__(self) -> None:
-        self.refusing = False
+        self.refusing, self.refusal = False, REFUSAL
         self.seen: list[tuple[str, int]] = []
         self.added: list[int] = []
 
-    def look(self, path: str, length: int) -> bool | bytes:
+    def look(self, path: str, length: int, _: Headers) -> bool | bytes:
         self.seen.append((path, length))
-        return REFUSAL if self.refusing else path == "/there"
+        return self.refusal if self.refusing else path == "/there"
 
     def add(self, length: int) -> None:
         self.added.append(length)
@@ -223,6 +125,19 @@ class TestGate:
 
         talk(kind, client)
 
+    @pytest.mark.parametrize("more", [b"", b"x"])
+    def test_a_refused_body_does_not_come_for_ever(self, gated: tuple[Gate, type[Connection]], more: bytes) -> None:
+        """As long as the gate has patience."""
+        gate, kind = gated
+        gate.refusing, gate.patience_seconds = True, 0.3
+
+        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(HEAD + b"content-length: 100000\r\n\r\n")
+            assert (await answer(reader))[0] == 503
+            assert await hung_up_on(reader, writer, more) == b""
+
+        talk(type("Curt", (kind,), {"grace_seconds": 0.1}), client)
+
     def test_one_who_wants_no_other_answer_is_hung_up_on(self, gated: tuple[Gate, type[Connection]]) -> None:
         gate, kind = gated
 
@@ -252,6 +167,8 @@ class TestGate:
             HEAD + CHUNKED,
             b"POST /there HTTP/1.1\r\nhost: here\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n",
             HEAD + b"content-length: 0000000000000000000005\r\n\r\nabcde",
+            HEAD + b"content-encoding: gzip\r\n" + LONG,
+            HEAD + b"content-length: 5\r\ncontent-encoding: gzip\r\n\r\nabcde",
         ],
     )
     def test_is_not_asked_of_what_is_no_work_or_has_no_length(
@@ -269,6 +186,43 @@ class TestGate:
             assert not gate.seen
 
         talk(kind, client)
+
+    def test_is_told_of_no_body_whose_request_has_its_reply(self, gated: tuple[Gate, type[Connection]]) -> None:
+        """Nobody would take it off again; the reply may be waiting to be sent."""
+        gate, kind = gated
+
+        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(HEAD + LONG[:-1])
+            await asyncio.sleep(0.05)
+            writer.write(LONG[-1:])
+            assert (await answer(reader))[0] == 200
+            assert gate.seen
+            assert not gate.added
+
+        async def replied(scope: Scope, receive: Receive, send: Send) -> None:
+            scope[ANSWERED] = True
+            await echo(scope, receive, send)
+
+        talk(kind, client, replied)
+
+    def test_one_who_takes_no_refusals_gets_no_more_of_them(self, gated: tuple[Gate, type[Connection]]) -> None:
+        gate, inner = gated
+        gate.refusal, gate.refusing = b"HTTP/1.1 503 \r\ncontent-length: 10000\r\n\r\n" + b" " * 10_000, True
+        made: list[Connection] = []
+
+        class Kept(inner):  # type: ignore[misc, valid-type] # made by the fixture
+            def __init__(self, *args: Any) -> None:
+                super().__init__(*args)
+                made.append(self)
+
+        async def client(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write((HEAD + LONG) * 2_000)
+            while not (made and made[0].transport.is_closing()):
+                await asyncio.sleep(0.01)
+            (connection,) = made
+            assert connection.transport.get_write_buffer_size() < 200_000
+
+        talk(Kept, client)
 
 
 def test_uvicorn_takes_these_connections(monkeypatch: pytest.MonkeyPatch) -> None:

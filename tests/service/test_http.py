@@ -22,11 +22,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from data.errors import BentocastError, ModelError
 from service import endpoints, keys
-from service.admission import LARGE_BYTES, THREADS, OverloadedError
+from service.admission import LARGE_BYTES, SMALLEST_BYTES, THREADS, OverloadedError
+from service.body import STEP_BYTES
+from service.connection import Connection
 from service.http import Front
 from service.record import RecordUnavailableError
 from service.routes import Endpoint
 from service.served import Served
+from tests.service import spoken
 from tests.service.front import FORECAST, Client, Wire, chunk
 from tests.service.world import World
 
@@ -454,6 +457,21 @@ class TestMediaTypes:
         assert Wire(chunk(b"{}", more=False)).ask(client, ACTUALS, content_type=kind)[0] == 400
 
 
+class Talk(Wire):
+    """A connection that notes what waits, and what room there is, when it is answered."""
+
+    def __init__(self, client: Client, *messages: Message) -> None:
+        super().__init__(*messages)
+        self.client, self.waiting_bytes, self.room_bytes = client, list[int](), list[int]()
+
+    async def send(self, message: Message) -> None:
+        """Take a part of the answer."""
+        admission = self.client.worker.admission
+        self.waiting_bytes.append(admission._loop.waiting_bytes)
+        self.room_bytes.append(admission._room_bytes)
+        await super().send(message)
+
+
 class TestCompression:
     @pytest.mark.parametrize(
         ("coding", "pack"),
@@ -505,6 +523,31 @@ class TestCompression:
         status, answer = Wire(chunk(body, more=False)).ask(client, content_encoding=coding)
         assert status == 400
         assert answer["error"]["message"].startswith(text)
+
+    def test_takes_room_for_what_it_becomes_until_it_is_answered(
+        self, city: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its own length is nothing to go by."""
+        client = Client.of(city)
+        room, client.worker.admission._room_bytes = client.worker.admission._room_bytes, 2 * STEP_BYTES
+        small, large = (gzip.compress(b" " * steps * STEP_BYTES + b"{}") for steps in (1, 4))
+        assert len(large) < LARGE_BYTES
+        status, answer = Wire(chunk(large, more=False)).ask(client, content_encoding="gzip")
+        assert (status, answer["error"]["code"]) == (503, "overloaded")
+        assert client.worker.admission._room_bytes == 2 * STEP_BYTES
+        assert Wire(chunk(small, more=False)).ask(client, content_encoding="gzip")[0] == 400
+        client.worker.admission._room_bytes = room
+        forecast, left = client.worker.forecast, list[int]()
+
+        async def noting(*given: Any) -> Any:
+            left.append(client.worker.admission._room_bytes)
+            return await forecast(*given)
+
+        monkeypatch.setattr(client.worker, "forecast", noting)
+        wire = Talk(client, chunk(large, more=False))
+        assert wire.ask(client, content_encoding="gzip")[0] == 400
+        assert (left, wire.room_bytes) == ([room - 4 * STEP_BYTES - 2], [room, room])
+        assert client.worker.admission._room_bytes == room
 
 
 class TestDeadline:
@@ -570,6 +613,79 @@ class TestAccess:
             off = Client.of(city, keys_file=key[1], **{group: "off"})
             hidden = off.get(path, headers=authorized)
             assert (hidden.status_code, hidden.json()) == (404, off.get("/nowhere").json())
+
+
+class TestAdmission:
+    """What is counted as work, and how long."""
+
+    def test_an_answer_is_no_work_any_more_while_it_is_taken(self, client: Client, city: World) -> None:
+        """A client may take its time, or not take it at all."""
+        talk = Talk(client, chunk(json.dumps(city.document()).encode(), more=False))
+        assert talk.ask(client)[0] == 200
+        assert talk.waiting_bytes == [0, 0]
+
+    def test_only_answers_of_the_model_tell_what_a_byte_costs(self, client: Client, city: World) -> None:
+        admission, sent = client.worker.admission, json.dumps(city.document(*city.histories(5))).encode()
+        admission._learnt_at = float("inf")  # nothing is learnt meanwhile
+        assert Wire(chunk(b" " * LARGE_BYTES, more=False)).ask(client)[0] == 400
+        assert admission._done_bytes == SMALLEST_BYTES
+        assert Wire(chunk(sent, more=False)).ask(client)[0] == 200
+        assert admission._done_bytes == SMALLEST_BYTES + len(sent)
+
+    @pytest.fixture
+    def keyed(self, city: World, tmp_path: Path) -> tuple[Client, bytes]:
+        key, line = keys.make("ann")
+        (tmp_path / "keys").write_text(line)
+        return Client.of(city, keys_file=tmp_path / "keys"), key.encode()
+
+    def test_what_a_stranger_sends_is_nobodys_work(self, keyed: tuple[Client, bytes]) -> None:
+        """It is told 401 even where there is too much to do, and takes nobody's place."""
+        client, key = keyed
+        client.get("/livez")  # the first request of all begins the application
+        assert client.app.look(FORECAST, 1_000, [(b"x-api-key", b"guessed")]) is False
+        assert client.app.look(FORECAST, 1_000, [(b"x-api-key", key)]) is True
+        client.worker.admission.add(LARGE_BYTES * 1_000)
+        client.worker.admission._loop.waiting_bytes += 10**9
+        assert client.app.look(FORECAST, 1_000, []) is False
+        refusal = client.app.look(FORECAST, 1_000, [(b"x-api-key", key)])
+        assert isinstance(refusal, bytes)
+        assert refusal.startswith(b"HTTP/1.1 503 ")
+
+    @pytest.mark.parametrize("known", [False, True])
+    def test_a_key_is_looked_up_once(
+        self, keyed: tuple[Client, bytes], city: World, monkeypatch: pytest.MonkeyPatch, *, known: bool
+    ) -> None:
+        """Over a socket: by the head, where it tells the length, else by the application."""
+        client, key = keyed
+        assert client.get("/livez").status_code == 200
+        assert client.worker.keys is not None
+        checked, check = list[str | None](), client.worker.keys.check
+
+        def counted(given: str | None) -> str:
+            checked.append(given)
+            return check(given)
+
+        monkeypatch.setattr(client.worker.keys, "check", counted)
+        sent = json.dumps(city.document()).encode()
+        body = b"content-length: %d\r\n\r\n%b" % (len(sent), sent)
+        if not known:
+            body = b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(sent), sent)
+        head = f"POST {FORECAST} HTTP/1.1\r\nhost: here\r\n".encode()
+
+        async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(head + b"x-api-key: " + key + b"\r\n" + body)
+            assert (await spoken.answer(reader))[0] == 200
+            assert checked == [key.decode()]
+            writer.write(head + body)
+            assert (await spoken.answer(reader))[0] == 401
+
+        spoken.talk(type("Gated", (Connection,), {"gate": client.app}), ask, client.app)
+        assert client.worker.admission._loop.waiting_bytes == 0
+
+    def test_connections_have_the_applications_patience(self, city: World) -> None:
+        client = Client.of(city, deadline_seconds=7.0)
+        client.get("/livez")
+        assert client.app.patience_seconds == 7.0
 
 
 class TestMetrics:

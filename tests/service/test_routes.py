@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from service import endpoints
 from service.metrics import Metrics
-from service.routes import Routes, pattern
+from service.routes import MAX_KEPT, Routes, pattern
 from tests.service.world import World
 
 
@@ -99,6 +99,16 @@ def test_any_path_is_one_of_the_templates_or_nowhere(routes: Routes, path: str) 
         assert path == made
     else:
         assert path.replace(f"/versions/{version}", "", 1) == made or "versions" in (model, version)
+
+
+def test_long_paths_are_not_remembered(routes: Routes) -> None:
+    """A stranger would fill the memory with them; the longest that is served is remembered."""
+    routes._remembered.cache_clear()
+    for turn in range(3):
+        assert routes.find(f"/{turn}" + "x" * MAX_KEPT) is None
+    assert routes._remembered.cache_info().currsize == 0
+    longest = "/v2/models/" + "m" * 256 + "/versions/" + "1" * 64 + "/infer"
+    assert routes.find(longest) is routes.find(longest) is not None
 
 
 def test_every_template_finds_itself(routes: Routes, plain: World) -> None:
