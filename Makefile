@@ -59,7 +59,7 @@ test: localhost venv clients ## all tests that need neither root nor servers
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not services and not containers"
 
 # Debian's packages for the tests of real servers and a real browser; installed if we may, else they are skipped with a reason.
-SERVICES := postgresql chromium chromium-driver prometheus prometheus-alertmanager prometheus-pushgateway openssh-server
+SERVICES := postgresql chromium chromium-driver prometheus prometheus-alertmanager prometheus-pushgateway openssh-server curl
 MISSING = $(shell for p in $(SERVICES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done)
 test-services: localhost venv ## the tests that want a database server, a browser or Prometheus (as root they are installed: $(SERVICES))
 	@[ "$$(id -u)" != 0 ] || [ -z "$(MISSING)" ] || { echo "make: installing $(MISSING)"; \
