@@ -21,11 +21,14 @@ from service.proto import forecast_pb2, inference_pb2
 from tests.service.page.browser import ROOT, STORE, Page, api, command, numbers_of, run, serving, table
 from tests.service.world import World
 
+CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
 
 @pytest.mark.services
 class TestSnippets:
     """The same request in code answers the same numbers."""
 
+    @CURL
     @pytest.mark.parametrize("protocol", ["Time Series", "Inference V2", "Predict V1", "BentoML"])
     def test_shell_over_http(self, page: Page, city: World, bento: str, protocol: str) -> None:
         done = run(["bash", "-c", page.snippet(protocol, "shell")])
@@ -75,6 +78,7 @@ class TestSnippets:
         printed = run([sys.executable, "-c", copied]).splitlines()
         assert numbers_of(ast.literal_eval(printed[0])) == api(bento, city.document(city.history(0)))
 
+    @CURL
     def test_what_is_missing_is_missing_in_every_protocol(self, page: Page, city: World) -> None:
         lines = table(city).splitlines()
         lines[60] = re.sub(r",[^,]*", ",", lines[60], count=1)
@@ -103,6 +107,7 @@ def guarded(plain: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 class TestGuarded:
     """A service that wants a key, speaks no gRPC, and has no examples."""
 
+    @CURL
     def test_a_key_opens_the_page(self, driver: Any, guarded: tuple[str, str], plain: World) -> None:
         address, key = guarded
         page = Page(driver, address)
