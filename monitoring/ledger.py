@@ -42,6 +42,8 @@ RETRAININGS = Table(
     Column("open", Integer, unique=True),
 )
 
+#: Held by the loop, or by a retraining that somebody asked for, for as long as it runs.
+LOCK = "loop"
 RUNNING, WAITING, HEALED, STOPPED = "running", "waiting", "healed", "stopped"
 #: In `about`: since when a step cannot be taken, seconds since 1970; that a model was made which is not one to ship.
 AWAY, REFUSED = "away_since", "refused"

@@ -301,35 +301,41 @@ def _told(errors: Errors, accuracy: Accuracy, names: Sequence[str]) -> list[str]
 
 
 def _lasting(whole: Sums, late: NDArray[np.bool_], accuracy: Accuracy, settings: Quality) -> list[Check]:
-    """Error and bias over the whole window; a day without any error (everything is closed) has no logarithm."""
-    kept = ~late & (whole.rows > 0) & (whole.error > 0)
-    if not kept.any():
-        text = "error: no day has an error at all, be it right or not: is what comes in what was forecast?"
-        return [Check(name="error", outcome=Outcome.INCONCLUSIVE, text=text)]
+    """Error and bias over the whole window."""
+    kept = ~late & (whole.rows > 0)
     count = whole.rows[kept]
-    mae, bias = whole.absolute[kept].sum() / count.sum(), float(whole.bias[kept].sum() / count.sum())
-    ratios = np.log(whole.error[kept] / count) - accuracy.error.mean
-    low, high = (math.exp(edge) for edge in _interval(ratios))
-    error = math.exp(float(ratios.mean()))
-    found = {
-        "mae": float(mae),
-        "value": error,
-        "low": low,
-        "high": high,
-        "limit": settings.worse,
-        "days": float(kept.sum()),
-    }
-    text = (
-        f"error {error:.3g} times what was expected ({low:.3g} to {high:.3g}), limit {settings.worse:g}; MAE {mae:.4g}"
-    )
+    mae, bias = float(whole.absolute[kept].sum() / count.sum()), float(whole.bias[kept].sum() / count.sum())
     edges = _interval(whole.bias[kept] / count)
     nearest = 0.0 if edges[0] <= 0 <= edges[1] else min(map(abs, edges))
     signed = {"value": bias, "low": edges[0], "high": edges[1], "limit": settings.bias}
     told = f"bias {bias:+.3g} expected errors ({edges[0]:+.3g} to {edges[1]:+.3g}), limit {settings.bias:g}"
     return [
-        Check(name="error", outcome=_outcome(low > settings.worse, kept), text=text, numbers=found),
+        _error(whole.error[kept] / count, mae, accuracy, settings),
         Check(name="bias", outcome=_outcome(nearest > settings.bias, kept), text=told, numbers=signed),
     ]
+
+
+def _error(days: Floats, mae: float, accuracy: Accuracy, settings: Quality) -> Check:
+    """Errors of days, in expected ones; a day without any (all is closed, and nothing was forecast) has no logarithm."""
+    wrong = days > 0
+    if not wrong.any():
+        text = f"error: no error at all on {days.size} days: is what comes in what was forecast?"
+        return Check(name="error", outcome=Outcome.INCONCLUSIVE, text=text)
+    ratios = np.log(days[wrong]) - accuracy.error.mean
+    low, high = (math.exp(edge) for edge in _interval(ratios))
+    error = math.exp(float(ratios.mean()))
+    found = {
+        "mae": mae,
+        "value": error,
+        "low": low,
+        "high": high,
+        "limit": settings.worse,
+        "days": float(wrong.sum()),
+    }
+    text = (
+        f"error {error:.3g} times what was expected ({low:.3g} to {high:.3g}), limit {settings.worse:g}; MAE {mae:.4g}"
+    )
+    return Check(name="error", outcome=_outcome(low > settings.worse, wrong), text=text, numbers=found)
 
 
 def _quantiles(found: Found, late: NDArray[np.bool_], settings: Quality) -> list[Check]:

@@ -12,11 +12,8 @@ from prometheus_client.core import GaugeMetricFamily
 
 from deploy import journals
 from deploy.place import Place
-from monitoring.ledger import Ledger, Retraining
+from monitoring.ledger import LOCK, Ledger, Retraining
 from monitoring.watcher import Watcher
-
-#: Held by the loop, or by a retraining that somebody asked for, for as long as it runs (`monitoring.commands.retraining`).
-LOCK = "loop"
 
 
 class Retrainings(Watcher):

@@ -117,6 +117,7 @@ def wishing(wish: str) -> Callable[[Params, argparse.Namespace], int]:
 @contextlib.contextmanager
 def _alone(config: Params) -> Iterator[None]:
     from deploy.place import Place
+    from monitoring.ledger import LOCK
     from monitoring.steps import APPROVAL
 
     if config.promote.champion != "rollout":
@@ -130,7 +131,7 @@ def _alone(config: Params) -> Iterator[None]:
             "address that decides, or approval to 'command' or 'none'",
             param="monitoring.loop.approval",
         )
-    with Place.of(os.environ).held("loop", "another `python -m monitoring loop` or `retrain` runs for this deployment"):
+    with Place.of(os.environ).held(LOCK, "another `python -m monitoring loop` or `retrain` runs for this deployment"):
         yield
 
 

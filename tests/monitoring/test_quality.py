@@ -247,7 +247,10 @@ def test_a_day_without_any_error_does_not_outweigh_the_others(closed: int) -> No
 
 def test_no_error_at_all_is_no_pass() -> None:
     batch = city(14)
-    assert named(judged(batch._replace(actual=batch.forecast)), "error").outcome is Outcome.INCONCLUSIVE
+    verdict = judged(batch._replace(actual=batch.forecast))
+    assert named(verdict, "error").outcome is Outcome.INCONCLUSIVE
+    assert named(verdict, "error").text == "error: no error at all on 14 days: is what comes in what was forecast?"
+    assert named(verdict, "bias").outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize("came", [0.0, 1.0])

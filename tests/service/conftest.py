@@ -6,6 +6,7 @@ import pytest
 
 from tests.service import world
 from tests.service.bentos import home  # noqa: F401 (fixture)
+from tests.service.front import Client
 from tests.service.world import World
 
 
@@ -19,3 +20,9 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> World:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A model without any covariate, of a target that falls below zero."""
     return world.make(world.PLAIN, 12.0, tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture
+def client(city: World) -> Client:
+    """Of the HTTP front, without a network."""
+    return Client.of(city)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,8 @@ from service.worker import Worker
 from tests.service.world import World
 
 FORECAST = "/v1/timeseries/forecast"
+MODELS, ACTUALS = "/v1/timeseries/models", "/v1/timeseries/actuals"
+INFER, PREDICT = "/v2/models/bentocast/infer", "/v1/models/bentocast:predict"
 
 
 async def nobody(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,3 +116,27 @@ class Wire:
 def chunk(body: bytes, *, more: bool = True) -> Message:
     """A part of a body."""
     return {"type": "http.request", "body": body, "more_body": more}
+
+
+class Talk(Wire):
+    """A connection that notes what waits, and what room there is, when it is answered."""
+
+    def __init__(self, client: Client, *messages: Message) -> None:
+        super().__init__(*messages)
+        self.client, self.waiting_bytes, self.room_bytes = client, list[int](), list[int]()
+
+    async def send(self, message: Message) -> None:
+        """Take a part of the answer."""
+        admission = self.client.worker.admission
+        self.waiting_bytes.append(admission._loop.waiting_bytes)
+        self.room_bytes.append(admission._room_bytes)
+        await super().send(message)
+
+
+def is_an_error(answer: httpx.Response) -> bool:
+    """In the shape of the Time Series API, or that of KServe's V1 and V2 on their paths."""
+    error = answer.json()["error"]
+    if re.match(r"/v2|/v1/models", answer.request.url.path) and isinstance(error, str):
+        return list(answer.json()) == ["error"]
+    texts = all(isinstance(error[key], str) for key in ("code", "message", "type"))
+    return texts and list(error) == ["code", "message", "param", "type"]

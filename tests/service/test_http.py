@@ -1,16 +1,13 @@
-"""The HTTP front: status codes, shapes, headers, limits and who may ask, without a network."""
+"""The HTTP front: status codes, shapes, headers and what is counted, without a network."""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import logging
 import re
 import threading
-import zlib
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,27 +15,20 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from data.errors import BentocastError, ModelError
-from service import endpoints, keys
-from service.admission import LARGE_BYTES, SMALLEST_BYTES, THREADS, OverloadedError
-from service.body import STEP_BYTES
-from service.connection import Connection
+from service import endpoints
+from service.admission import LARGE_BYTES, THREADS, OverloadedError
 from service.http import Front
 from service.record import RecordUnavailableError
 from service.routes import Endpoint
 from service.served import Served
-from tests.service import spoken
-from tests.service.front import FORECAST, Client, Wire, chunk
+from tests.service.front import ACTUALS, FORECAST, INFER, MODELS, PREDICT, Client, Wire, chunk, is_an_error
 from tests.service.world import World
 
 HEADERS = {"x-bento": "bentocast:abc123", "x-model-name": "bentocast", "x-model-version": "7"}
 SAFE = {"x-content-type-options": "nosniff", "cache-control": "no-store", "referrer-policy": "no-referrer"}
-MODELS = "/v1/timeseries/models"
-ACTUALS = "/v1/timeseries/actuals"
-INFER = "/v2/models/bentocast/infer"
-PREDICT = "/v1/models/bentocast:predict"
 #: Method, path, body and the status they get.
 REQUESTS = [
     ("GET", "/", None, 200),
@@ -105,20 +95,6 @@ REQUESTS = [
     ("POST", "/", b"{}", 405),
     ("BREW", "/", None, 405),
 ]
-
-
-@pytest.fixture
-def client(city: World) -> Client:
-    return Client.of(city)
-
-
-def is_an_error(answer: httpx.Response) -> bool:
-    """In the shape of the Time Series API, or that of KServe's V1 and V2 on their paths."""
-    error = answer.json()["error"]
-    if re.match(r"/v2|/v1/models", answer.request.url.path) and isinstance(error, str):
-        return list(answer.json()) == ["error"]
-    texts = all(isinstance(error[key], str) for key in ("code", "message", "type"))
-    return texts and list(error) == ["code", "message", "param", "type"]
 
 
 class TestStatus:
@@ -347,345 +323,6 @@ class TestErrors:
         given = {"actuals": [{"series": "s01", "timestamp": "2024-05-01T00:00", "value": 3}]}
         answer = client.post(ACTUALS, json=given)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "record_unavailable")
-
-
-class TestBody:
-    def test_in_pieces(self, client: Client, city: World) -> None:
-        """Chunked, so without a content-length, one byte at a time."""
-        sent = json.dumps(city.document()).encode()
-        pieces = [chunk(sent[at : at + 1]) for at in range(len(sent))]
-        status, answer = Wire(*pieces, chunk(b"", more=False)).ask(client)
-        assert (status, answer["status"]) == (200, "completed")
-
-    def test_over_the_limit_is_read_no_further(self, city: World) -> None:
-        client = Client.of(city, max_body_bytes=2**14)
-        wire = Wire(*[chunk(b" " * 2**10) for _ in range(1_000)])
-        status, answer = wire.ask(client)
-        error = {
-            "code": "request_too_large",
-            "message": "the body is over 16384 bytes: send several requests",
-            "param": None,
-            "type": "invalid_request_error",
-        }
-        assert (status, answer) == (413, {"error": error})
-        assert 1_000 - len(wire.messages) == 17
-
-    def test_that_is_large_and_unfinished_takes_room_from_its_like_only(self, city: World) -> None:
-        client = Client.of(city)
-        room = client.worker.admission._room_bytes
-        client.worker.admission._room_bytes = 2**18
-        large = [chunk(b" " * 2**16) for _ in range(8)]
-        status, answer = Wire(*large, chunk(b"{}", more=False)).ask(client)
-        assert (status, answer["error"]["code"]) == (503, "overloaded")
-        assert client.worker.admission._room_bytes == 2**18
-        sent = json.dumps(city.document()).encode()
-        assert Wire(chunk(sent[:5]), chunk(sent[5:], more=False)).ask(client)[0] == 200
-        client.worker.admission._room_bytes = room
-        status, answer = Wire(*large, chunk(b"{}", more=False)).ask(client)
-        assert (status, answer["error"]["message"]) == (400, "inputs is missing")
-        assert client.worker.admission._room_bytes == room
-
-    def test_of_just_the_limit_is_read(self, city: World) -> None:
-        wire = Wire(chunk(b" " * (2**14 - 2)), chunk(b"{}", more=False))
-        status, answer = wire.ask(Client.of(city, max_body_bytes=2**14), content_length=str(2**14))
-        assert (status, answer["error"]["message"]) == (400, "inputs is missing")
-
-    @pytest.mark.parametrize("length", ["16385", "9" * 5_000, "-1", "1e3", "x"])
-    def test_with_a_length_over_the_limit_is_not_read_at_all(self, city: World, length: str) -> None:
-        wire = Wire(chunk(b"{}", more=False))
-        assert wire.ask(Client.of(city, max_body_bytes=2**14), content_length=length)[0] == 413
-        assert wire.messages
-
-    def test_in_one_piece_over_the_limit_without_a_length(self, city: World) -> None:
-        wire = Wire(chunk(b" " * 20_000 + b"{}", more=False))
-        assert wire.ask(Client.of(city, max_body_bytes=2**14))[0] == 413
-
-    @pytest.mark.parametrize("begun", [[], [chunk(b"{")], [chunk(b""), chunk(b"{")]])
-    def test_that_does_not_come_in_time(self, city: World, begun: list[Message]) -> None:
-        """Also one of which nothing ever comes."""
-        status, answer = Wire(*begun).ask(Client.of(city, deadline_seconds=0.05))
-        assert status == 408
-        error = answer["error"]
-        assert error["code"] == "request_timeout"
-        assert error["message"] == "the body did not come within 0.05 s: send it faster"
-
-    @pytest.mark.parametrize("begun", [[], [chunk(b"{")]])
-    def test_of_a_client_that_leaves_is_no_fault_of_ours(
-        self, client: Client, caplog: pytest.LogCaptureFixture, begun: list[Message]
-    ) -> None:
-        wire = Wire(*begun, {"type": "http.disconnect"})
-        with caplog.at_level(logging.INFO):
-            assert wire.ask(client) == (0, None)
-        assert not caplog.records
-        labels = {"endpoint": FORECAST, "http_response_code": "499", "service_name": "bentocast"}
-        labels |= {"service_version": "abc123", "runner_name": "bentocast"}
-        assert client.registry.get_sample_value("bentoml_service_request_total", labels) == 1
-
-    def test_of_a_get_is_not_waited_for(self, client: Client) -> None:
-        assert Wire().ask(client, MODELS, "GET")[0] == 200
-
-
-class TestMediaTypes:
-    @pytest.mark.parametrize(
-        "kind",
-        [
-            "application/vnd.bentoml+pickle",
-            "application/x-pickle",
-            "APPLICATION/PICKLE; a=b",
-            "multipart/form-data; boundary=x",
-        ],
-    )
-    @pytest.mark.parametrize("path", [FORECAST, INFER, PREDICT, ACTUALS, "/forecast"])
-    def test_what_runs_code_when_it_is_read_is_never_read(self, client: Client, path: str, kind: str) -> None:
-        wire = Wire(chunk(b"x", more=False))
-        status, answer = wire.ask(client, path, content_type=kind)
-        error = answer["error"]
-        message = error if isinstance(error, str) else error["message"]
-        assert status == 415
-        assert message == "content-type: pickles and forms are never read here, wanted application/json"
-        assert wire.messages
-
-    @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
-    def test_actuals_come_from_no_web_page(self, client: Client, kind: str) -> None:
-        """A page may send anything but JSON to another host without asking it first."""
-        headers = {"content_type": kind} if kind else {}
-        status, answer = Wire(chunk(b"{}", more=False)).ask(client, ACTUALS, **headers)
-        assert (status, answer["error"]["message"]) == (415, "content-type: wanted application/json")
-
-    @pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8"])
-    def test_actuals_come_as_json(self, client: Client, kind: str) -> None:
-        assert Wire(chunk(b"{}", more=False)).ask(client, ACTUALS, content_type=kind)[0] == 400
-
-
-class Talk(Wire):
-    """A connection that notes what waits, and what room there is, when it is answered."""
-
-    def __init__(self, client: Client, *messages: Message) -> None:
-        super().__init__(*messages)
-        self.client, self.waiting_bytes, self.room_bytes = client, list[int](), list[int]()
-
-    async def send(self, message: Message) -> None:
-        """Take a part of the answer."""
-        admission = self.client.worker.admission
-        self.waiting_bytes.append(admission._loop.waiting_bytes)
-        self.room_bytes.append(admission._room_bytes)
-        await super().send(message)
-
-
-class TestCompression:
-    @pytest.mark.parametrize(
-        ("coding", "pack"),
-        [
-            ("gzip", gzip.compress),
-            ("GZip", gzip.compress),
-            (" gzip ", gzip.compress),
-            ("deflate", zlib.compress),
-            ("identity", bytes),
-            ("", bytes),
-        ],
-    )
-    def test_is_undone(self, client: Client, city: World, coding: str, pack: Any) -> None:
-        body = pack(json.dumps(city.document()).encode())
-        status, answer = Wire(chunk(body, more=False)).ask(client, content_encoding=coding)
-        assert (status, answer["status"]) == (200, "completed")
-
-    @pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, gzip", "x"])
-    def test_of_another_kind(self, client: Client, coding: str) -> None:
-        status, answer = Wire(chunk(b"{}", more=False)).ask(client, content_encoding=coding)
-        assert (status, answer["error"]["message"]) == (415, "content-encoding: wanted gzip, deflate or none")
-
-    @pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
-    def test_that_hides_a_mountain_is_unpacked_no_further_than_the_limit(
-        self, city: World, coding: str, pack: Any
-    ) -> None:
-        client = Client.of(city, max_body_bytes=2**14)
-        bomb = pack(b" " * 2**23)
-        assert len(bomb) < 2**14
-        status, answer = Wire(chunk(bomb, more=False)).ask(client, content_encoding=coding)
-        assert status == 413
-        assert answer["error"]["message"] == "the body is over 16384 bytes when unpacked: send several requests"
-        just = pack(b" " * (2**14 - 2) + b"{}")
-        assert Wire(chunk(just, more=False)).ask(client, content_encoding=coding)[0] == 400
-
-    @pytest.mark.parametrize(
-        ("coding", "body", "text"),
-        [
-            ("gzip", b"{}", "body: it is not gzip: "),
-            ("gzip", b"", "body: its gzip ends too early"),
-            ("gzip", gzip.compress(b"{}", mtime=0)[:-5], "body: its gzip ends too early"),
-            ("gzip", zlib.compress(b"{}"), "body: it is not gzip: "),
-            ("deflate", gzip.compress(b"{}", mtime=0), "body: it is not deflate: "),
-            ("deflate", zlib.compress(b"{}")[:-1], "body: its deflate ends too early"),
-            ("gzip", gzip.compress(b"{}", mtime=0) + b"more", "body: something follows its gzip"),
-        ],
-    )
-    def test_that_is_damaged(self, client: Client, coding: str, body: bytes, text: str) -> None:
-        status, answer = Wire(chunk(body, more=False)).ask(client, content_encoding=coding)
-        assert status == 400
-        assert answer["error"]["message"].startswith(text)
-
-    def test_takes_room_for_what_it_becomes_until_it_is_answered(
-        self, city: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Its own length is nothing to go by."""
-        client = Client.of(city)
-        room, client.worker.admission._room_bytes = client.worker.admission._room_bytes, 2 * STEP_BYTES
-        small, large = (gzip.compress(b" " * steps * STEP_BYTES + b"{}") for steps in (1, 4))
-        assert len(large) < LARGE_BYTES
-        status, answer = Wire(chunk(large, more=False)).ask(client, content_encoding="gzip")
-        assert (status, answer["error"]["code"]) == (503, "overloaded")
-        assert client.worker.admission._room_bytes == 2 * STEP_BYTES
-        assert Wire(chunk(small, more=False)).ask(client, content_encoding="gzip")[0] == 400
-        client.worker.admission._room_bytes = room
-        forecast, left = client.worker.forecast, list[int]()
-
-        async def noting(*given: Any) -> Any:
-            left.append(client.worker.admission._room_bytes)
-            return await forecast(*given)
-
-        monkeypatch.setattr(client.worker, "forecast", noting)
-        wire = Talk(client, chunk(large, more=False))
-        assert wire.ask(client, content_encoding="gzip")[0] == 400
-        assert (left, wire.room_bytes) == ([room - 4 * STEP_BYTES - 2], [room, room])
-        assert client.worker.admission._room_bytes == room
-
-
-class TestDeadline:
-    def test_of_a_client_that_does_not_wait(self, client: Client, city: World) -> None:
-        answer = client.post(FORECAST, json=city.document(), headers={"x-envoy-expected-rq-timeout-ms": "0"})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
-        assert answer.json()["error"]["message"] == "the request waited too long: ask for less, or allow more time"
-
-    @pytest.mark.parametrize("wanted", ["60000", "1" + "0" * 5_000, "soon", "-1", "1.5", "\u00b2", ""])
-    def test_that_is_none_or_far_away(self, client: Client, city: World, wanted: str) -> None:
-        headers = [(b"x-envoy-expected-rq-timeout-ms", wanted.encode("latin-1"))]
-        assert client.post(FORECAST, json=city.document(), headers=headers).status_code == 200
-
-
-class TestAccess:
-    """Who may ask for what."""
-
-    @pytest.fixture
-    def key(self, tmp_path: Path) -> tuple[str, Path]:
-        key, line = keys.make("ann")
-        (tmp_path / "keys").write_text(line)
-        return key, tmp_path / "keys"
-
-    API = (FORECAST, INFER, PREDICT, ACTUALS, "/forecast")
-    PAGES = (MODELS, "/v2", "/v2/models/bentocast", "/v1/models/bentocast", "/schema.json")
-
-    @pytest.mark.parametrize("path", [*API, *PAGES])
-    def test_without_a_key(self, city: World, key: tuple[str, Path], path: str) -> None:
-        client, method = Client.of(city, keys_file=key[1]), "POST" if path in self.API else "GET"
-        for headers in ({}, {"authorization": "Bearer bc_x"}, {"x-api-key": "x"}, {"authorization": f"Basic {key[0]}"}):
-            answer = client.request(method, path, headers=headers)
-            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="bentocast"')
-            assert "this service wants an API key: send the header" in answer.text
-            assert is_an_error(answer)
-        for headers in ({"authorization": f"Bearer {key[0]}"}, {"x-api-key": key[0]}):
-            assert client.request(method, path, headers=headers).status_code not in (401, 403)
-
-    def test_without_a_key_the_body_is_not_read(self, city: World, key: tuple[str, Path]) -> None:
-        wire = Wire(chunk(b"{}", more=False))
-        assert wire.ask(Client.of(city, keys_file=key[1]))[0] == 401
-        assert wire.messages
-
-    def test_probes_need_no_key(self, city: World, key: tuple[str, Path]) -> None:
-        client = Client.of(city, keys_file=key[1], metrics_access="off", docs_access="off")
-        for path in ("/livez", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"):
-            assert client.get(path).status_code == 200
-
-    @pytest.mark.parametrize(
-        ("group", "paths"),
-        [
-            ("metrics_access", ["/metrics"]),
-            ("docs_access", ["/", "/docs", "/openapi.json", "/page/docs.js", "/static/swagger-ui.css"]),
-        ],
-    )
-    def test_metrics_and_pages_are_open_for_some_or_off(
-        self, city: World, key: tuple[str, Path], group: str, paths: list[str]
-    ) -> None:
-        authorized = {"x-api-key": key[0]}
-        for path in paths:
-            assert Client.of(city, keys_file=key[1]).get(path).status_code == 200
-            some = Client.of(city, keys_file=key[1], **{group: "key"})
-            assert (some.get(path).status_code, some.get(path, headers=authorized).status_code) == (401, 200)
-            off = Client.of(city, keys_file=key[1], **{group: "off"})
-            hidden = off.get(path, headers=authorized)
-            assert (hidden.status_code, hidden.json()) == (404, off.get("/nowhere").json())
-
-
-class TestAdmission:
-    """What is counted as work, and how long."""
-
-    def test_an_answer_is_no_work_any_more_while_it_is_taken(self, client: Client, city: World) -> None:
-        """A client may take its time, or not take it at all."""
-        talk = Talk(client, chunk(json.dumps(city.document()).encode(), more=False))
-        assert talk.ask(client)[0] == 200
-        assert talk.waiting_bytes == [0, 0]
-
-    def test_only_answers_of_the_model_tell_what_a_byte_costs(self, client: Client, city: World) -> None:
-        admission, sent = client.worker.admission, json.dumps(city.document(*city.histories(5))).encode()
-        admission._learnt_at = float("inf")  # nothing is learnt meanwhile
-        assert Wire(chunk(b" " * LARGE_BYTES, more=False)).ask(client)[0] == 400
-        assert admission._done_bytes == SMALLEST_BYTES
-        assert Wire(chunk(sent, more=False)).ask(client)[0] == 200
-        assert admission._done_bytes == SMALLEST_BYTES + len(sent)
-
-    @pytest.fixture
-    def keyed(self, city: World, tmp_path: Path) -> tuple[Client, bytes]:
-        key, line = keys.make("ann")
-        (tmp_path / "keys").write_text(line)
-        return Client.of(city, keys_file=tmp_path / "keys"), key.encode()
-
-    def test_what_a_stranger_sends_is_nobodys_work(self, keyed: tuple[Client, bytes]) -> None:
-        """It is told 401 even where there is too much to do, and takes nobody's place."""
-        client, key = keyed
-        client.get("/livez")  # the first request of all begins the application
-        assert client.app.look(FORECAST, 1_000, [(b"x-api-key", b"guessed")]) is False
-        assert client.app.look(FORECAST, 1_000, [(b"x-api-key", key)]) is True
-        client.worker.admission.add(LARGE_BYTES * 1_000)
-        client.worker.admission._loop.waiting_bytes += 10**9
-        assert client.app.look(FORECAST, 1_000, []) is False
-        refusal = client.app.look(FORECAST, 1_000, [(b"x-api-key", key)])
-        assert isinstance(refusal, bytes)
-        assert refusal.startswith(b"HTTP/1.1 503 ")
-
-    @pytest.mark.parametrize("known", [False, True])
-    def test_a_key_is_looked_up_once(
-        self, keyed: tuple[Client, bytes], city: World, monkeypatch: pytest.MonkeyPatch, *, known: bool
-    ) -> None:
-        """Over a socket: by the head, where it tells the length, else by the application."""
-        client, key = keyed
-        assert client.get("/livez").status_code == 200
-        assert client.worker.keys is not None
-        checked, check = list[str | None](), client.worker.keys.check
-
-        def counted(given: str | None) -> str:
-            checked.append(given)
-            return check(given)
-
-        monkeypatch.setattr(client.worker.keys, "check", counted)
-        sent = json.dumps(city.document()).encode()
-        body = b"content-length: %d\r\n\r\n%b" % (len(sent), sent)
-        if not known:
-            body = b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(sent), sent)
-        head = f"POST {FORECAST} HTTP/1.1\r\nhost: here\r\n".encode()
-
-        async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(head + b"x-api-key: " + key + b"\r\n" + body)
-            assert (await spoken.answer(reader))[0] == 200
-            assert checked == [key.decode()]
-            writer.write(head + body)
-            assert (await spoken.answer(reader))[0] == 401
-
-        spoken.talk(type("Gated", (Connection,), {"gate": client.app}), ask, client.app)
-        assert client.worker.admission._loop.waiting_bytes == 0
-
-    def test_connections_have_the_applications_patience(self, city: World) -> None:
-        client = Client.of(city, deadline_seconds=7.0)
-        client.get("/livez")
-        assert client.app.patience_seconds == 7.0
 
 
 class TestMetrics:

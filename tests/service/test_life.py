@@ -49,6 +49,15 @@ def watched(world: World) -> Pass:
     return seen
 
 
+async def counting(made: Life, city: World, registry: CollectorRegistry) -> None:
+    """From the start until what was seen is on the page."""
+    await made.start()
+    made.worker.served.watch(watched(city))
+    while registry.get_sample_value("model_series_total") == 0:
+        await asyncio.sleep(0.001)
+    await made.stop()
+
+
 class TestMade:
     def test_out_of_a_folder_and_its_labels(self, city: World) -> None:
         made = begun(city, max_series=3, max_values=4_000)
@@ -93,14 +102,7 @@ class TestCourse:
         monkeypatch.setattr(subject, "TICK_SECONDS", 0.001)
         made = begun(city)
 
-        async def live() -> None:
-            await made.start()
-            made.worker.served.watch(watched(city))
-            while registry.get_sample_value("model_series_total") == 0:
-                await asyncio.sleep(0.001)
-            await made.stop()
-
-        asyncio.run(asyncio.wait_for(live(), 30))
+        asyncio.run(asyncio.wait_for(counting(made, city, registry), 30))
 
     def test_a_fault_of_one_turn_is_told_once_and_ends_nothing(
         self,
@@ -120,14 +122,7 @@ class TestCourse:
 
         monkeypatch.setattr(made.metrics.model, "tick", failing)
 
-        async def live() -> None:
-            await made.start()
-            made.worker.served.watch(watched(city))
-            while registry.get_sample_value("model_series_total") == 0:
-                await asyncio.sleep(0.001)
-            await made.stop()
-
-        asyncio.run(asyncio.wait_for(live(), 30))
+        asyncio.run(asyncio.wait_for(counting(made, city, registry), 30))
         assert caplog.messages.count("Metrics.tick failed; it is tried again every 0.001 s") == 1
 
     def test_the_last_counts_are_not_lost(self, city: World, registry: CollectorRegistry) -> None:
