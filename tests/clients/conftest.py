@@ -14,7 +14,7 @@ import pytest
 
 from tests.clients import environments
 from tests.service.conftest import city
-from tests.service.live import Live, serve
+from tests.service.live import Server, serve
 from tests.service.world import World
 
 __all__ = ["city"]
@@ -33,13 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="package")
-def live(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def live(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve(city.folder, tmp_path_factory.mktemp("live"), drain_seconds=0) as served:
         yield served
 
 
 @pytest.fixture(scope="package")
-def question(live: Live, city: World) -> Answer:
+def question(live: Server, city: World) -> Answer:
     """Three series with covariates, in every form that a client may want them in."""
     document = city.document(*city.histories(3), horizon=STEPS, quantiles=list(LEVELS))
     inputs = document["inputs"]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.clients.conftest import interpreter
-from tests.service.live import Live
+from tests.service.live import Server
 
 Answer = dict[str, Any]
 
@@ -72,7 +72,7 @@ def shape(values: list[Any]) -> list[int]:
     return [len(values), *([len(values[0])] if isinstance(values[0], list) else [])]
 
 
-def test_no_answer_surprises(live: Live, question: Answer, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_no_answer_surprises(live: Server, question: Answer, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     tool = interpreter("schemathesis", pytestconfig).with_name("st")
     worker = live.worker.pid
     described = httpx.get(f"{live.url}/openapi.json", trust_env=False).json()

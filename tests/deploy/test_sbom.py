@@ -15,7 +15,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from deploy import locked
 from tests.loadtests.store import ROOT, Store
-from tests.service.bentos import Server
+from tests.service.live import Server
 
 #: Files of a Bento that is not named.
 UNNAMED = '{"metadata": {"component": {}}, "components": [{"type": "file", "name": "a", "hashes": [{"content": "b"}]}]}'

@@ -8,7 +8,7 @@ import pytest
 
 from tests.loadtests.store import Store
 from tests.service import live, world
-from tests.service.live import Live
+from tests.service.live import Server
 from tests.service.world import World
 
 
@@ -19,7 +19,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="module")
-def service(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def service(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`bentoml serve`, with HTTP and gRPC; a machine that stands still for a moment is no reason to refuse requests here."""
     with live.serve(city.folder, tmp_path_factory.mktemp("service"), max_wait_seconds=1) as running:
         yield running

@@ -20,7 +20,7 @@ from loadtests.knee import search
 from loadtests.knee.search import CLOSE, Limit, Probe
 from tests.loadtests.store import ROOT, Store
 from tests.ports import free_ports
-from tests.service.live import Live
+from tests.service.live import Server
 
 OBJECTIVE = Objective(seconds=0.1, percentile=0.99, errors=0.001)
 
@@ -112,7 +112,7 @@ def _knee(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
 
 
-def test_of_a_service_that_runs(service: Live, tmp_path: Path) -> None:
+def test_of_a_service_that_runs(service: Server, tmp_path: Path) -> None:
     done = _knee(tmp_path, "--host", service.url)
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "knee.json").read_text())

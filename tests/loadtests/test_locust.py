@@ -14,7 +14,7 @@ import pytest
 
 from tests.loadtests.fakes import wait_for
 from tests.ports import free_ports
-from tests.service.live import Live
+from tests.service.live import Server
 
 ROOT = Path(__file__).parents[2]
 #: No request failed; 9 if other tests had the processor and requests left late.
@@ -90,7 +90,7 @@ def failing(
     return done, rows
 
 
-def test_every_protocol_at_the_wanted_rate(service: Live, tmp_path: Path) -> None:
+def test_every_protocol_at_the_wanted_rate(service: Server, tmp_path: Path) -> None:
     done, rows = locust(service.url, tmp_path, "-u", "60", "-r", "60", "-t", "6s")
     assert done.returncode in FINE, done.stderr
     whole = rows["Aggregated"]
@@ -99,14 +99,14 @@ def test_every_protocol_at_the_wanted_rate(service: Live, tmp_path: Path) -> Non
     assert 200 < int(whole["Request Count"]) < 520, "60 requests/s for 6 seconds, as independent clients send them"
 
 
-def test_users_by_name_and_rate(service: Live, tmp_path: Path) -> None:
+def test_users_by_name_and_rate(service: Server, tmp_path: Path) -> None:
     done, rows = locust(service.url, tmp_path, "-u", "10", "-r", "10", "-t", "5s", "--rate", "8", "Binary")
     assert done.returncode in FINE, done.stderr
     assert {name.split()[0] for name in rows} == {"binary", "Aggregated"}
     assert 200 < int(rows["Aggregated"]["Request Count"]) < 600
 
 
-def test_a_shape(service: Live, tmp_path: Path) -> None:
+def test_a_shape(service: Server, tmp_path: Path) -> None:
     files = "loadtests/locustfile.py,loadtests/shapes/spike.py"
     done, rows = locust(service.url, tmp_path, "-f", files, "-u", "100", "-t", "10s", "Native")
     assert done.returncode in FINE, done.stderr
@@ -128,14 +128,14 @@ def with_a_worker(
             process.kill()
 
 
-def test_master_and_worker(service: Live, tmp_path: Path) -> None:
+def test_master_and_worker(service: Server, tmp_path: Path) -> None:
     done, rows, code = with_a_worker(service.url, tmp_path, "-u", "20", "-r", "20", "-t", "5s", "--rate", "2")
     assert done.returncode in FINE, done.stderr
     assert 80 < int(rows["Aggregated"]["Request Count"]) < 320
     assert code in FINE
 
 
-def test_a_worker_that_is_too_slow_is_named_by_its_master(service: Live, tmp_path: Path) -> None:
+def test_a_worker_that_is_too_slow_is_named_by_its_master(service: Server, tmp_path: Path) -> None:
     done, rows, _ = with_a_worker(service.url, tmp_path, "-u", "20", "-r", "20", "-t", "5s", "--rate", "1000")
     assert done.returncode == 9, done.stderr
     (told,) = (line for line in done.stderr.splitlines() if "the generator, not the service, was the limit" in line)
@@ -187,13 +187,13 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert "Connection refused" in done.stderr + done.stdout
 
 
-def test_a_generator_that_is_too_slow_names_itself(service: Live, tmp_path: Path) -> None:
+def test_a_generator_that_is_too_slow_names_itself(service: Server, tmp_path: Path) -> None:
     done, _ = locust(service.url, tmp_path, "-u", "20", "-r", "20", "-t", "5s", "--rate", "20000", "Native")
     assert done.returncode == 9, done.stderr
     assert "the generator, not the service, was the limit: it sent" in done.stderr
 
 
-def test_the_page(service: Live) -> None:
+def test_the_page(service: Server) -> None:
     import httpx
 
     port = free_ports()

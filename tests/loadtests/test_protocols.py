@@ -10,7 +10,7 @@ import pytest
 
 from loadtests.asks import AnswerError
 from loadtests.protocols import HTTP
-from tests.service.live import Live
+from tests.service.live import Server
 
 ROOT = Path(__file__).parents[2]
 #: Sends a whole deck by a protocol, as users do, and writes the numbers that came back.
@@ -48,7 +48,7 @@ print("closed")
 """
 
 
-def _sent(service: Live, protocol: str, folder: Path) -> list[np.ndarray]:
+def _sent(service: Server, protocol: str, folder: Path) -> list[np.ndarray]:
     file = folder / f"{protocol}.npz"
     asked = [sys.executable, "-c", SEND, service.url, protocol, str(file)]
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -58,13 +58,13 @@ def _sent(service: Live, protocol: str, folder: Path) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def native(service: Live, tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
+def native(service: Server, tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
     return _sent(service, "native", tmp_path_factory.mktemp("native"))
 
 
 @pytest.mark.parametrize("protocol", ["v2", "binary", "grpc"])
 def test_the_same_asks_give_the_same_numbers_by_each_protocol(
-    service: Live, native: list[np.ndarray], protocol: str, tmp_path: Path
+    service: Server, native: list[np.ndarray], protocol: str, tmp_path: Path
 ) -> None:
     other = _sent(service, protocol, tmp_path)
     assert len(other) == len(native) == 50
@@ -74,7 +74,7 @@ def test_the_same_asks_give_the_same_numbers_by_each_protocol(
 
 
 @pytest.mark.parametrize("protocol", ["native", "grpc"])
-def test_connections_are_closed(service: Live, protocol: str) -> None:
+def test_connections_are_closed(service: Server, protocol: str) -> None:
     asked = [sys.executable, "-c", CLOSE, service.url, protocol]
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr

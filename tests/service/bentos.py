@@ -1,32 +1,21 @@
-"""A BENTOML_HOME with a Bento in it, and `bentoml serve` as a process, for tests."""
+"""A BENTOML_HOME with a Bento in it, for tests."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
-import httpx
 import pytest
 
 from data import forecaster as files
-from service.proto import forecast_pb2
-from tests.ports import free_ports
-from tests.service.doors import GrpcForecast, Told, Wanted
+from tests.service.live import BENTOML, ROOT, STORE
 from tests.service.world import World
 
-ROOT = Path(__file__).parents[2]
-BENTOML = str(Path(sys.executable).with_name("bentoml"))
-READY_SECONDS, END_SECONDS = 60, 20
 FORECAST, MODELS = "/v1/timeseries/forecast", "/v1/timeseries/models"
 
 #: Writes down every look-up and connection that leaves the machine, and every import that is not allowed.
@@ -52,17 +41,6 @@ sys.addaudithook(watch)
 sys.meta_path.insert(0, Blocked())
 """
 
-#: Puts a folder into BentoML's store as `bentoml.mlflow.import_model` lays it out, once for each version.
-STORE = """
-import pathlib, shutil, sys
-import bentoml
-for version in sys.argv[2:]:
-    labels = {"mlflow_name": "bentocast", "mlflow_version": version, "git_commit": "0" * 40}
-    with bentoml.models.create("bentocast", module="bentoml.mlflow", labels=labels) as model:
-        shutil.copytree(sys.argv[1], pathlib.Path(model.path) / "mlflow_model")
-    print(model.tag)
-"""
-
 
 @dataclass(frozen=True)
 class Home:
@@ -86,82 +64,6 @@ class Home:
     def unpacked(self) -> Path:
         """The Bento's own folder."""
         return self.folder / "bentos" / self.bento.replace(":", "/")
-
-
-class Server:
-    """`bentoml serve` in a process of its own, and the worker that it starts."""
-
-    def __init__(self, home: Path, environment: dict[str, str], folder: Path, *target: str) -> None:
-        port = free_ports()
-        self.port = port
-        self.log = home / "serve.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [BENTOML, "serve", *target, "--host", "127.0.0.1", "--port", str(port)],
-                cwd=folder,
-                env=environment | {"BENTOML_HOME": str(home)},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30)
-
-    def wait_until_ready(self) -> None:
-        """Ask until it is; a worker that cannot start is started again for ever, so its log is looked at."""
-        deadline = time.monotonic() + READY_SECONDS
-        while not self._is_ready():
-            text = self.log.read_text()
-            assert self.process.poll() is None, text
-            assert "Traceback" not in text, text
-            assert time.monotonic() < deadline, text
-            self._pause()
-
-    def end(self) -> None:
-        """Ask it to end, as Ctrl-C and Kubernetes do, and see that nothing is left."""
-        self.client.close()
-        if self.process.poll() is not None:
-            return
-        psutil: Any = importlib.import_module("psutil")
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        os.killpg(self.process.pid, signal.SIGTERM)
-        try:
-            self.process.wait(END_SECONDS)
-        finally:
-            _, alive = psutil.wait_procs(family, timeout=END_SECONDS)
-            for process in (*alive, self.process):
-                process.kill()
-        assert not alive, self.log.read_text()
-
-    def workers(self) -> list[int]:
-        """Process ids of its workers."""
-        psutil: Any = importlib.import_module("psutil")
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        found = []
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-                if "_bentoml_impl.worker.service" in process.cmdline():
-                    found.append(process.pid)
-        return found
-
-    def forecast(self, wanted: Wanted) -> Told:
-        """A forecast by gRPC, on a connection of its own."""
-        door = GrpcForecast()
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        with grpc.insecure_channel(f"127.0.0.1:{self.port + 1}", options=options) as channel:
-            ask = channel.unary_unary(f"/{door.method}", response_deserializer=forecast_pb2.ForecastResponse.FromString)
-            return door.told(ask(door.request(wanted).SerializeToString(), timeout=30))
-
-    def _is_ready(self) -> bool:
-        try:
-            return self.client.get("/readyz").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def _pause(self) -> None:
-        try:
-            self.process.wait(0.05)
-        except subprocess.TimeoutExpired:
-            return
 
 
 def run(environment: dict[str, str], *command: str, folder: Path = ROOT, **options: Any) -> str:

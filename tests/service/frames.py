@@ -6,7 +6,7 @@ import re
 import socket
 import struct
 
-from tests.service.live import Live
+from tests.service.live import Server
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, WINDOW = 0, 1, 3, 4, 6, 8
@@ -34,7 +34,7 @@ def message(body: bytes, *, flag: int = 0, length: int | None = None) -> bytes:
     return frame(DATA, END_STREAM, 1, bytes([flag]) + struct.pack(">I", size) + body)
 
 
-def status(live: Live, *frames: bytes, preface: bytes = PREFACE + frame(SETTINGS, 0, 0, b"")) -> int | None:
+def status(live: Server, *frames: bytes, preface: bytes = PREFACE + frame(SETTINGS, 0, 0, b"")) -> int | None:
     """gRPC's status code, or None if there was no answer for a while or the connection was closed."""
     got = b""
     with socket.create_connection(("127.0.0.1", live.port + 1), timeout=LOOK_SECONDS) as connection:

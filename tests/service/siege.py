@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.service.live import Live, serve
+from tests.service.live import Server, serve
 from tests.service.wire import Got, ask, post
 from tests.service.world import World
 
@@ -22,7 +22,7 @@ FORECAST = "/v1/timeseries/forecast"
 
 
 @contextmanager
-def besieged(city: World, folder: Path, **settings: object) -> Iterator[Live]:
+def besieged(city: World, folder: Path, **settings: object) -> Iterator[Server]:
     """A service with tight limits, whose log has no fault of ours at the end."""
     limits = {"deadline_seconds": DEADLINE_SECONDS, "max_body_bytes": MEBIBYTE, "drain_seconds": 0}
     with serve(city.folder, folder, **limits, **settings) as live:
@@ -34,7 +34,7 @@ def besieged(city: World, folder: Path, **settings: object) -> Iterator[Live]:
 
 
 @contextmanager
-def unharmed(live: Live, city: World, *headers: str) -> Iterator[None]:
+def unharmed(live: Server, city: World, *headers: str) -> Iterator[None]:
     """Whatever happens meanwhile."""
     worker = live.worker
     before = worker.memory_info().rss
@@ -47,7 +47,7 @@ def unharmed(live: Live, city: World, *headers: str) -> Iterator[None]:
     assert mean == city.expected([city.origin(0)]).point[0].tolist()
 
 
-def _answered(live: Live, request: bytes) -> Got:
+def _answered(live: Server, request: bytes) -> Got:
     """The answer to a request that is sent again as often as it is told to come back, for a while: a siege fills a queue."""
     late = time.monotonic() + PATIENCE_SECONDS
     while True:

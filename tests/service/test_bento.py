@@ -15,24 +15,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
 import yaml
 
 from data import forecaster as files
+from service.proto import forecast_pb2
 from service.settings import Settings
-from tests.service.bentos import (
-    END_SECONDS,
-    FORECAST,
-    MODELS,
-    READY_SECONDS,
-    ROOT,
-    Home,
-    Server,
-    run,
-)
-from tests.service.doors import GrpcForecast, Wanted, expected, same
+from tests.service.bentos import FORECAST, MODELS, Home, run
+from tests.service.doors import GrpcForecast, Told, Wanted, expected, same
+from tests.service.live import END_SECONDS, READY_SECONDS, ROOT, Server, serving
 
 if TYPE_CHECKING:
     from tests.service.world import World
@@ -69,15 +63,10 @@ def servers(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
         (elsewhere / name).mkdir()
         (elsewhere / name / "__init__.py").write_text("raise AssertionError('not the code of the Bento')")
     with contextlib.ExitStack() as stack:
-        started = {
-            "bento": Server(home.folder, environment, elsewhere, home.bento),
-            "project": Server(copy, environment, ROOT),
+        yield {
+            "bento": stack.enter_context(serving(home.folder, environment, elsewhere, home.bento)),
+            "project": stack.enter_context(serving(copy, environment, ROOT)),
         }
-        for server in started.values():
-            stack.callback(server.end)
-        for server in started.values():
-            server.wait_until_ready()
-        yield started
 
 
 @pytest.fixture(params=["bento", "project"])
@@ -171,41 +160,34 @@ class TestLife:
         self, home: Home, city: World, tmp_path: Path
     ) -> None:
         shutil.copytree(home.folder, tmp_path / "home")
-        server = Server(tmp_path / "home", home.environment | {"BENTOCAST_WORKERS": "4"}, tmp_path, home.bento)
-        try:
-            server.wait_until_ready()
+        environment = home.environment | {"BENTOCAST_WORKERS": "4"}
+        with serving(tmp_path / "home", environment, tmp_path, home.bento) as server:
             before = wait_for(lambda: server.workers() if len(server.workers()) == 4 else None)
             for _ in range(40):  # on a connection each, so that every worker gets some
-                url = f"http://127.0.0.1:{server.port}{FORECAST}"
-                assert httpx.post(url, json=city.document(), trust_env=False).status_code == 200
+                assert httpx.post(f"{server.url}{FORECAST}", json=city.document(), trust_env=False).status_code == 200
             wanted = Wanted([city.history(1)], levels=(0.5,))
             for _ in range(20):
-                assert same(server.forecast(wanted), expected(city, wanted))
+                assert same(forecast(server, wanted), expected(city, wanted))
             assert wait_for(lambda: counted(server) if counted(server) >= 40 else None) == 40
             method = f"/{GrpcForecast.method}"
             assert wait_for(lambda: counted(server, method) if counted(server, method) >= 20 else None) == 20
-            os.kill(before[0], signal.SIGKILL)
+            before[0].kill()
             after = wait_for(lambda: server.workers() if len({*server.workers()} - {*before}) == 1 else None)
             assert before[0] not in after
             for _ in range(8):
                 answer = wait_for(lambda: asked(server, city))
                 assert answer.status_code == 200
-        finally:
-            server.end()
 
     def test_told_to_end_it_says_so_before_it_stops_to_answer(self, home: Home, city: World, tmp_path: Path) -> None:
         shutil.copytree(home.folder, tmp_path / "home")
-        server = Server(tmp_path / "home", home.environment | {"BENTOCAST_DRAIN_SECONDS": "3"}, tmp_path, home.bento)
-        try:
-            server.wait_until_ready()
+        environment = home.environment | {"BENTOCAST_DRAIN_SECONDS": "3"}
+        with serving(tmp_path / "home", environment, tmp_path, home.bento) as server:
             server.process.send_signal(signal.SIGTERM)
             told = wait_for(lambda: True if server.client.get("/readyz").status_code == 503 else None)
             assert told
             answer = server.client.post(FORECAST, json=city.document())
             assert (answer.status_code, answer.headers["connection"]) == (200, "close")
             assert server.process.wait(END_SECONDS) == 0
-        finally:
-            server.end()
 
     def test_a_damaged_model_does_not_start(self, home: Home, tmp_path: Path) -> None:
         shutil.copytree(home.folder, tmp_path / "home")
@@ -233,6 +215,14 @@ def counted(server: Server, endpoint: str = FORECAST) -> float:
     text = server.client.get("/metrics").text
     pattern = rf'bentoml_service_request_total{{endpoint="{re.escape(endpoint)}",http_response_code="200".*}} (\S+)'
     return sum(map(float, re.findall(pattern, text)))
+
+
+def forecast(server: Server, wanted: Wanted) -> Told:
+    """A forecast by gRPC, on a connection of its own."""
+    door = GrpcForecast()
+    with grpc.insecure_channel(server.grpc, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        ask = channel.unary_unary(f"/{door.method}", response_deserializer=forecast_pb2.ForecastResponse.FromString)
+        return door.told(ask(door.request(wanted).SerializeToString(), timeout=30))
 
 
 def asked(server: Server, city: World) -> httpx.Response | None:

@@ -15,19 +15,19 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.service.live import ROOT, Live, serve
+from tests.service.live import ROOT, Server, serve
 from tests.service.world import World
 
 EXAMPLES = re.findall(r"^```(sh|python)\n(.*?)^```", (ROOT / "docs/protocols.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def live(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def live(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve(city.folder, tmp_path_factory.mktemp("live"), drain_seconds=0) as served:
         yield served
 
 
-def pasted(kind: str, text: str, live: Live, folder: Path) -> str:
+def pasted(kind: str, text: str, live: Server, folder: Path) -> str:
     """What an example prints; only the ports are those of the service at hand."""
     text = text.replace("127.0.0.1:3000", f"127.0.0.1:{live.port}").replace("127.0.0.1:3001", live.grpc)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -45,7 +45,7 @@ def pasted(kind: str, text: str, live: Live, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("place", range(len(EXAMPLES)))
-def test_an_example_works_as_pasted(place: int, live: Live, city: World, tmp_path: Path) -> None:
+def test_an_example_works_as_pasted(place: int, live: Server, city: World, tmp_path: Path) -> None:
     request = city.document(city.history(1), horizon=6, quantiles=[0.1, 0.9])
     (tmp_path / "request.json").write_text(json.dumps(request))
     kind, text = EXAMPLES[place]

@@ -20,7 +20,7 @@ from service import keys
 from service.proto import bentoml_pb2, forecast_pb2, inference_pb2
 from tests.service import frames, nasty, siege
 from tests.service.frames import head, message
-from tests.service.live import Live
+from tests.service.live import Server
 from tests.service.siege import MEBIBYTE
 from tests.service.world import World
 
@@ -41,7 +41,7 @@ KEY, LINE = keys.make("fuzz")
 
 
 @pytest.fixture(scope="module")
-def live(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def live(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("besieged")
     (folder / "keys.txt").write_text(LINE)
     with siege.besieged(city, folder, keys_file=folder / "keys.txt") as served:
@@ -49,13 +49,13 @@ def live(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live
 
 
 @pytest.fixture(autouse=True)
-def unharmed(live: Live, city: World) -> Iterator[None]:
+def unharmed(live: Server, city: World) -> Iterator[None]:
     with siege.unharmed(live, city, f"x-api-key: {KEY}"):
         yield
 
 
 @pytest.fixture(scope="module")
-def channel(live: Live) -> Iterator[grpc.Channel]:
+def channel(live: Server) -> Iterator[grpc.Channel]:
     options = [("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(live.grpc, options=options) as opened:
         yield opened
@@ -247,7 +247,7 @@ class TestTransport:
         codes = {call(channel, method, given.SerializeToString(), timeout=0.0001 * turn)[0] for turn in range(1, 30)}
         assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
 
-    def test_clients_that_leave(self, live: Live, city: World) -> None:
+    def test_clients_that_leave(self, live: Server, city: World) -> None:
         method, given = good(city)["forecast"]
         sent = given.SerializeToString()
         for _ in range(20):
@@ -266,7 +266,7 @@ class TestTransport:
         ids=range(6),
     )
     @pytest.mark.parametrize("name", [b"authorization", b"x-api-key"])
-    def test_keys(self, live: Live, name: bytes, key: bytes) -> None:
+    def test_keys(self, live: Server, name: bytes, key: bytes) -> None:
         expected = 0 if (name, key) == (b"x-api-key", KEY.encode()) else 16
         assert frames.status(live, head(MODEL, (name, key)), message(b"")) == expected
 
@@ -288,7 +288,7 @@ class TestTransport:
         ],
         ids=range(12),
     )
-    def test_frames_that_make_no_call(self, live: Live, sent: bytes) -> None:
+    def test_frames_that_make_no_call(self, live: Server, sent: bytes) -> None:
         """What gRPC's own core answers to them is its own."""
         frames.status(live, head(MODEL, (b"x-api-key", KEY.encode())), sent)
 
@@ -303,10 +303,10 @@ class TestTransport:
             (b"x-api-key", b"another"),
         ],
     )
-    def test_odd_headers(self, live: Live, field: tuple[bytes, bytes]) -> None:
+    def test_odd_headers(self, live: Server, field: tuple[bytes, bytes]) -> None:
         frames.status(live, head(MODEL, (b"x-api-key", KEY.encode()), field), message(b""))
 
-    def test_no_http2_at_all(self, live: Live) -> None:
+    def test_no_http2_at_all(self, live: Server) -> None:
         chance = Random(17)
         openings = [
             b"GET / HTTP/1.1\r\nhost: here\r\n\r\n",
@@ -315,7 +315,7 @@ class TestTransport:
         for preface in (*openings, *(chance.randbytes(300) for _ in range(20))):
             assert frames.status(live, preface=preface) is None
 
-    def test_frames_by_chance(self, live: Live) -> None:
+    def test_frames_by_chance(self, live: Server) -> None:
         chance = Random(19)
         opening = head(MODEL, (b"x-api-key", KEY.encode())) + message(b"")
         for _ in range(15):

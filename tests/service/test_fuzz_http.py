@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.service import nasty, siege
-from tests.service.live import Live
+from tests.service.live import Server
 from tests.service.siege import DEADLINE_SECONDS, FORECAST, MEBIBYTE
 from tests.service.wire import Got, Wire, ask, chunked, post
 
@@ -34,13 +34,13 @@ LENGTH = "inference-header-content-length"
 
 
 @pytest.fixture(scope="module")
-def live(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def live(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with siege.besieged(city, tmp_path_factory.mktemp("besieged")) as served:
         yield served
 
 
 @pytest.fixture(autouse=True)
-def unharmed(live: Live, city: World) -> Iterator[None]:
+def unharmed(live: Server, city: World) -> Iterator[None]:
     with siege.unharmed(live, city):
         yield
 
@@ -90,7 +90,7 @@ def check(got: Got | None, path: str, sent: bytes = b"") -> int:
     return got.status
 
 
-def statuses(live: Live, path: str, requests: list[tuple[bytes, list[str]]]) -> set[int]:
+def statuses(live: Server, path: str, requests: list[tuple[bytes, list[str]]]) -> set[int]:
     """Of many requests on one connection."""
     with Wire(live) as wire:
         found = set()
@@ -104,17 +104,17 @@ class TestChance:
     """Good requests, changed."""
 
     @pytest.mark.parametrize("path", PATHS)
-    def test_of_values(self, live: Live, city: World, path: str) -> None:
+    def test_of_values(self, live: Server, city: World, path: str) -> None:
         chance = Random(path)
         bodies = [nasty.document(good(city, path), chance).encode() for _ in range(TURNS)]
         assert 400 in statuses(live, path, [(body, [JSON]) for body in bodies])
 
     @pytest.mark.parametrize("path", PATHS)
-    def test_of_bytes(self, live: Live, city: World, path: str) -> None:
+    def test_of_bytes(self, live: Server, city: World, path: str) -> None:
         chance, sent = Random(path), json.dumps(good(city, path)).encode()
         assert 400 in statuses(live, path, [(nasty.damaged(sent, chance), [JSON]) for _ in range(TURNS)])
 
-    def test_of_tensors(self, live: Live, city: World) -> None:
+    def test_of_tensors(self, live: Server, city: World) -> None:
         """In binary: the JSON, the bytes behind it, and the length that tells where one ends."""
         chance, (document, raw) = Random(5), infer(city, binary=True)
         assert 200 in statuses(live, INFER, [framed(json.dumps(document).encode(), raw)])
@@ -140,7 +140,7 @@ class TestBodies:
     """What a body can be."""
 
     @pytest.mark.parametrize("length", [-1, 0, 1, 10**6, "9" * 5_000, "1e3", "0x10", " ", "+5", "\u0663", "nan"])
-    def test_wrong_length_of_the_json(self, live: Live, city: World, length: object) -> None:
+    def test_wrong_length_of_the_json(self, live: Server, city: World, length: object) -> None:
         document, raw = infer(city, binary=True)
         body, headers = framed(json.dumps(document).encode(), raw, length)
         assert statuses(live, INFER, [(body, headers)]) == {400}
@@ -150,18 +150,18 @@ class TestBodies:
         [[], [-1], [0], [2**62, 4], [10**400], [1, 1, 1, 1], [1.5], ["1"], [None], [10**9, 10**9], [1] * 10_000],
     )
     @pytest.mark.parametrize("binary", [False, True])
-    def test_shapes(self, live: Live, city: World, shape: list[Any], *, binary: bool) -> None:
+    def test_shapes(self, live: Server, city: World, shape: list[Any], *, binary: bool) -> None:
         document, raw = infer(city, binary=binary)
         document["inputs"][1]["shape"] = shape
         assert statuses(live, INFER, [framed(json.dumps(document).encode(), raw)]) == {400}
 
     @pytest.mark.parametrize("datatype", ["", "FP8", "fp64", "STRING", "BF16", "BYTES", None, 5, "x" * 10_000])
-    def test_datatypes(self, live: Live, city: World, datatype: Any) -> None:
+    def test_datatypes(self, live: Server, city: World, datatype: Any) -> None:
         document, raw = infer(city, binary=True)
         document["inputs"][1]["datatype"] = datatype
         assert statuses(live, INFER, [framed(json.dumps(document).encode(), raw)]) == {400}
 
-    def test_an_input_twice(self, live: Live, city: World) -> None:
+    def test_an_input_twice(self, live: Server, city: World) -> None:
         document, _ = infer(city, binary=False)
         document["inputs"].append(document["inputs"][1])
         assert statuses(live, INFER, [(json.dumps(document).encode(), [])]) == {400}
@@ -192,13 +192,13 @@ class TestBodies:
         ids=range(16),
     )
     @pytest.mark.parametrize("path", [FORECAST, PREDICT, INFER])
-    def test_odd_json(self, live: Live, path: str, text: bytes) -> None:
+    def test_odd_json(self, live: Server, path: str, text: bytes) -> None:
         assert statuses(live, path, [(text, [JSON])]) == {400}
 
     @pytest.mark.parametrize(
         "kind", ["application/x-www-form-urlencoded", "image/png", "text/html; charset=utf-16", "", "/"]
     )
-    def test_a_content_type_that_lies(self, live: Live, city: World, kind: str) -> None:
+    def test_a_content_type_that_lies(self, live: Server, city: World, kind: str) -> None:
         """`curl -d` says that JSON is a form."""
         sent = json.dumps(city.document()).encode()
         assert statuses(live, FORECAST, [(sent, [f"content-type: {kind}"])]) == {200}
@@ -207,11 +207,11 @@ class TestBodies:
         "kind", ["application/vnd.bentoml+pickle", "application/x-pickle", "multipart/form-data; boundary=x"]
     )
     @pytest.mark.parametrize("path", PATHS)
-    def test_a_content_type_that_is_never_read(self, live: Live, path: str, kind: str) -> None:
+    def test_a_content_type_that_is_never_read(self, live: Server, path: str, kind: str) -> None:
         assert statuses(live, path, [(b"cos\nsystem\n(S'true'\ntR.", [f"content-type: {kind}"])]) == {415}
 
     @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-    def test_a_bomb(self, live: Live, coding: str) -> None:
+    def test_a_bomb(self, live: Server, coding: str) -> None:
         """A hundred times larger when unpacked, and a bomb in a bomb."""
         pack = gzip.compress if coding == "gzip" else zlib.compress
         bomb = pack(b" " * (100 * MEBIBYTE)) if coding == "gzip" else pack(pack(b"[" * (100 * MEBIBYTE)))
@@ -219,14 +219,14 @@ class TestBodies:
         assert statuses(live, FORECAST, [(bomb, [f"content-encoding: {coding}"])] * 3) == expected
 
     @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-    def test_damaged_compression(self, live: Live, city: World, coding: str) -> None:
+    def test_damaged_compression(self, live: Server, city: World, coding: str) -> None:
         chance, pack = Random(3), gzip.compress if coding == "gzip" else zlib.compress
         sent = pack(json.dumps(city.document()).encode())
         requests = [(nasty.damaged(sent, chance), [f"content-encoding: {coding}"]) for _ in range(100)]
         assert 400 in statuses(live, FORECAST, requests)
 
     @pytest.mark.parametrize("wait", ["0", "1", "9" * 12, "9" * 13, "9" * 5_000, "-5", "\u0665", "soon", "1.5"])
-    def test_a_deadline_of_the_client(self, live: Live, city: World, wait: str) -> None:
+    def test_a_deadline_of_the_client(self, live: Server, city: World, wait: str) -> None:
         sent = json.dumps(city.document()).encode()
         got = ask(live, post(FORECAST, sent, f"x-envoy-expected-rq-timeout-ms: {wait}"))
         assert got.status in (200, 504)
@@ -235,18 +235,18 @@ class TestBodies:
 class TestTransport:
     """How a body can come, or not."""
 
-    def test_more_than_is_allowed(self, live: Live) -> None:
+    def test_more_than_is_allowed(self, live: Server) -> None:
         assert check(ask(live, post(FORECAST, b"", length=MEBIBYTE + 1)), FORECAST) == 413
         pieces = chunked(FORECAST, [b" " * MEBIBYTE, b" "])
         assert check(ask(live, *pieces), FORECAST) == 413
 
     @pytest.mark.parametrize("sent", [b"", b"{"])
-    def test_a_body_that_does_not_come(self, live: Live, sent: bytes) -> None:
+    def test_a_body_that_does_not_come(self, live: Server, sent: bytes) -> None:
         began = time.monotonic()
         assert check(ask(live, post(FORECAST, sent, length=100)), FORECAST) == 408
         assert time.monotonic() - began < 3 * DEADLINE_SECONDS
 
-    def test_a_body_that_dribbles(self, live: Live) -> None:
+    def test_a_body_that_dribbles(self, live: Server) -> None:
         """Always a byte more, never the last."""
         with Wire(live) as wire:
             wire.send(post(FORECAST, b"", length=1_000))
@@ -256,14 +256,14 @@ class TestTransport:
                 time.sleep(0.1)
             assert check(wire.answer(), FORECAST) == 408
 
-    def test_in_chunks(self, live: Live, city: World) -> None:
+    def test_in_chunks(self, live: Server, city: World) -> None:
         sent = json.dumps(city.document()).encode()
         pieces = chunked(FORECAST, [sent[place : place + 7] for place in range(0, len(sent), 7)])
         assert ask(live, *pieces).status == 200
         assert ask(live, b"".join(pieces)).status == 200
 
     @pytest.mark.parametrize("chunk", [b"zz\r\n", b"-1\r\n", b"f" * 20 + b"\r\n", b"1\r\nab\r\n", b"\0", b"5\n"])
-    def test_chunks_that_are_none(self, live: Live, chunk: bytes) -> None:
+    def test_chunks_that_are_none(self, live: Server, chunk: bytes) -> None:
         head = chunked(FORECAST, [])[0]
         assert check(ask(live, head + chunk + b"0\r\n\r\n"), FORECAST) == 400
 
@@ -275,11 +275,11 @@ class TestTransport:
             "content-length: 2\r\ntransfer-encoding: chunked",
         ],
     )
-    def test_lengths_that_contradict(self, live: Live, fields: str) -> None:
+    def test_lengths_that_contradict(self, live: Server, fields: str) -> None:
         sent = f"POST {FORECAST} HTTP/1.1\r\nhost: here\r\n{fields}\r\n\r\n".encode() + b"{}"
         assert check(ask(live, sent), FORECAST) == 400
 
-    def test_requests_one_after_the_other_without_waiting(self, live: Live, city: World) -> None:
+    def test_requests_one_after_the_other_without_waiting(self, live: Server, city: World) -> None:
         """Answered in order, good and bad."""
         document = city.document(city.history(1))
         turns = [post(FORECAST, json.dumps(document).encode()), post(PREDICT, b"{"), post("/nowhere", b"[]")] * 20
@@ -287,7 +287,7 @@ class TestTransport:
             wire.send(b"".join(turns))
             assert [got.status if (got := wire.answer()) else None for _ in turns] == [200, 400, 404] * 20
 
-    def test_a_client_that_says_no_more(self, live: Live) -> None:
+    def test_a_client_that_says_no_more(self, live: Server) -> None:
         """After the whole request, and within it."""
         with Wire(live) as whole, Wire(live) as part:
             whole.send(post(FORECAST, b"{}"))
@@ -297,14 +297,14 @@ class TestTransport:
             part.half_close()
             assert part.answer() is None
 
-    def test_clients_that_leave(self, live: Live, city: World) -> None:
+    def test_clients_that_leave(self, live: Server, city: World) -> None:
         sent = post(FORECAST, json.dumps(city.document(*city.histories(20))).encode())
         for place in (1, 30, 200, len(sent) // 2, len(sent) - 1, len(sent)):
             for _ in range(10):
                 with Wire(live) as wire:
                     wire.send(sent[:place])
 
-    def test_no_http_at_all(self, live: Live) -> None:
+    def test_no_http_at_all(self, live: Server) -> None:
         chance = Random(11)
         for turn in range(200):
             with Wire(live) as wire:
@@ -313,7 +313,7 @@ class TestTransport:
                 got = wire.answer()
                 assert got is None or check(got, "/") == 400
 
-    def test_damaged_http(self, live: Live, city: World) -> None:
+    def test_damaged_http(self, live: Server, city: World) -> None:
         """A head with bytes turned and lines doubled; some are another good request, some none."""
         chance, sent = (
             Random(13),
@@ -327,7 +327,7 @@ class TestTransport:
                 got = wire.answer()
                 assert got is None or got.status < 500 or got.status == 501, got
 
-    def test_heads_without_an_end(self, live: Live) -> None:
+    def test_heads_without_an_end(self, live: Server) -> None:
         with Wire(live) as wire:
             sent = 0
             try:
@@ -350,13 +350,13 @@ class TestTransport:
             "/v2/models/%00",
         ],
     )
-    def test_paths(self, live: Live, path: str) -> None:
+    def test_paths(self, live: Server, path: str) -> None:
         got = ask(live, f"GET {path} HTTP/1.1\r\nhost: here\r\n\r\n".encode())
         assert got.status in (307, 404)
         assert "set-cookie" not in got.headers
         assert got.headers.get("location", "/v2").startswith("/v2")
 
-    def test_many_at_once(self, live: Live, city: World) -> None:
+    def test_many_at_once(self, live: Server, city: World) -> None:
         """More than are answered in time: the others are told to come again."""
         sent = post(FORECAST, json.dumps(city.document(*city.histories(10))).encode())
         wires = [Wire(live) for _ in range(100)]

@@ -19,8 +19,9 @@ import pytest
 
 from service.proto import forecast_pb2
 from tests.ports import free_ports
-from tests.service.bentos import BENTOML, FORECAST, Home, run
+from tests.service.bentos import FORECAST, Home, run
 from tests.service.doors import GrpcForecast, Wanted, expected, same
+from tests.service.live import BENTOML
 from tests.service.world import World
 
 #: As users of the image know them.

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from tests.service.live import Live
+from tests.service.live import Server
 
 TIMEOUT_SECONDS = 30
 
@@ -30,7 +30,7 @@ class Wire:
         live: the service.
     """
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Server) -> None:
         self._socket = socket.create_connection(("127.0.0.1", live.port), timeout=TIMEOUT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self._socket.makefile("rb")
@@ -81,7 +81,7 @@ def chunked(path: str, chunks: Iterable[bytes], *headers: str) -> list[bytes]:
     return [head, *(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" for chunk in chunks), b"0\r\n\r\n"]
 
 
-def ask(live: Live, *pieces: bytes) -> Got:
+def ask(live: Server, *pieces: bytes) -> Got:
     """The answer to one request on a connection of its own."""
     with Wire(live) as wire:
         wire.send(*pieces)

@@ -21,7 +21,7 @@ from monitoring import servers
 from service.proto import forecast_pb2
 from tests.ports import free_ports
 from tests.service import live
-from tests.service.live import Live
+from tests.service.live import Server
 from tests.service.world import World
 
 ROOT = Path(__file__).parents[3]
@@ -93,13 +93,13 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def served(city: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with live.serve(city.folder, tmp_path_factory.mktemp("served")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def router(served: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+def router(served: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
     """The stack's Envoy before a real service: its ports for users and for Prometheus."""
     folder = tmp_path_factory.mktemp("envoy")
     ports = {"8080": free_ports(), "9902": free_ports(), "9901": free_ports()}

@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 
-from tests.ports import free_ports
+from tests.service.live import ROOT
 from tests.service.world import World
 
-ROOT = Path(__file__).parents[3]
-
-
-BENTOML = str(Path(sys.executable).with_name("bentoml"))
-
-
-READY_SECONDS, END_SECONDS = 60, 20
-
-
 LEVELS = ["0.025", "0.1", "0.9", "0.975"]
-
-
-#: Puts a folder into BentoML's store as `bentoml.mlflow.import_model` lays it out.
-STORE = """
-import pathlib, shutil, sys
-import bentoml
-labels = {"mlflow_name": "bentocast", "mlflow_version": "7", "run_id": "run-5", "git_commit": "0" * 40, "data_hash": "md5-1"}
-with bentoml.models.create("bentocast", module="bentoml.mlflow", labels=labels) as model:
-    shutil.copytree(sys.argv[1], pathlib.Path(model.path) / "mlflow_model")
-"""
 
 
 def came(city: World, place: int) -> list[float]:
@@ -128,43 +105,6 @@ class Page:
 
     def console(self) -> list[str]:
         return [entry["message"] for entry in self.driver.get_log("browser")]
-
-
-@contextlib.contextmanager
-def serving(home: Path, folder: Path, *target: str, **settings: str) -> Iterator[str]:
-    """`bentoml serve` in a process of its own; gives its address once it is ready."""
-    port = free_ports()
-    environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    environment |= {"BENTOML_HOME": str(home), "BENTOCAST_GRPC_PORT": str(port + 1), **settings}
-    log = home / "serve.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [BENTOML, "serve", *target, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + READY_SECONDS
-        while not is_ready(address):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.05)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def is_ready(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/readyz", trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def command(home: Path, *words: str) -> str:

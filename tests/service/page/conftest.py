@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import pytest
 
 from data import forecaster as files
 from data.forecaster import Calibration, Example
-from tests.service.page.browser import BENTOML, STORE, Page, came, command, serving
+from tests.service.live import BENTOML, STORE, serving
+from tests.service.page.browser import Page, came, command
 from tests.service.world import World
 
 CHROMIUM = (
@@ -70,8 +72,8 @@ def bento(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     home, elsewhere = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("elsewhere")
     command(home, sys.executable, "-c", STORE, str(shown))
     tag = command(home, BENTOML, "build", "--output", "tag").strip().removeprefix("__tag__:")
-    with serving(home, elsewhere, tag) as address:
-        yield address
+    with serving(home, dict(os.environ), elsewhere, tag) as server:
+        yield server.url
 
 
 @pytest.fixture

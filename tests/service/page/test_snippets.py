@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
 import re
 import shutil
 import sys
@@ -18,7 +19,8 @@ from google.protobuf import json_format
 
 from service import keys
 from service.proto import forecast_pb2, inference_pb2
-from tests.service.page.browser import ROOT, STORE, Page, api, command, numbers_of, run, serving, table
+from tests.service.live import ROOT, STORE, serving
+from tests.service.page.browser import Page, api, command, numbers_of, run, table
 from tests.service.world import World
 
 CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -99,8 +101,9 @@ def guarded(plain: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     command(home, sys.executable, "-c", STORE, str(plain.folder))
     key, line = keys.make("tester")
     (home / "keys").write_text(line + "\n")
-    with serving(home, ROOT, BENTOCAST_KEYS_FILE=str(home / "keys"), BENTOCAST_GRPC="false") as address:
-        yield address, key
+    settings = {"BENTOCAST_KEYS_FILE": str(home / "keys"), "BENTOCAST_GRPC": "false"}
+    with serving(home, os.environ | settings, ROOT) as server:
+        yield server.url, key
 
 
 @pytest.mark.services
