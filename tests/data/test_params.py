@@ -221,6 +221,18 @@ def test_own_table_with_the_path_of_a_built_in_source_is_refused_with_the_fix() 
     )
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("loadtest.protocol", "soap", "loadtest.protocol: got 'soap'"),
+        ("loadtest.gate.load", 1.5, "loadtest.gate.load: got 1.5"),
+        ("loadtest.gate.limits", {"p42": 1.0}, "loadtest.gate.limits.p42: unknown key"),
+    ],
+)
+def test_load_test_that_can_say_nothing_is_refused(key: str, value: object, text: str) -> None:
+    assert text in fault({key: value}).message
+
+
 # The file
 
 
