@@ -56,7 +56,7 @@ clients: venv # environments for the client libraries in the tests; what cannot 
 	@python -m tests.clients.environments
 
 test: localhost venv clients ## all tests that need neither root nor servers
-	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not services and not containers"
+	pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not services and not containers"
 
 # Debian's packages for the tests of real servers and a real browser; installed if we may, else they are skipped with a reason.
 SERVICES := postgresql chromium chromium-driver prometheus prometheus-alertmanager prometheus-pushgateway openssh-server curl

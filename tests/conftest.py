@@ -11,5 +11,5 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that two workers end at about the same time."""
+    """The longest tests first, so that workers end at about the same time."""
     items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
