@@ -30,7 +30,8 @@ BURNS = (
     Burn("BurnsSlowly", 1.0, "3d", "6h", "ticket", "1h"),
 )
 
-
+#: Checks of test 2 that compare distributions; see `monitoring.invariants`.
+DRIFT = 'test="invariants", check=~"drift over .+"'
 #: Jobs that there are on one machine, and each of which is to be known.
 JOBS = ("bentocast", "monitoring", "prometheus")
 
@@ -112,6 +113,17 @@ def _tests(params: Params) -> list[Rule]:
             "The {{ $labels.test }} test does not pass",
             "Its outcome is {{ $value }} (2 fails, 3 cannot be run) for 10 minutes; `python -m monitoring check "
             "{{ $labels.test }}` says why.",
+        ),
+        _alert(
+            "InputsDrifted",
+            # Not the recorded PSI of a day: of weather it is far above any limit on every quiet day, and test 2 knows how far
+            # training's own days are.
+            f"ml_test_check_value{{{DRIFT}}} > ml_test_check_limit{{{DRIFT}}}",
+            "10m",
+            "ticket",
+            "What clients send is no longer what the model was trained on",
+            "{{ $labels.check }}: a feature or the forecast is {{ $value | humanize }} times as far from training as it may be "
+            "(1 is the limit) for 10 minutes; `python -m monitoring check invariants` says which.",
         ),
         _alert(
             "MlTestInconclusive",

@@ -23,11 +23,12 @@ from monitoring.context import Context
 from monitoring.drawing import Line
 from monitoring.panels import PSI_LIMIT, Panel, panels
 from monitoring.prometheus import Prometheus
+from service.record.busiest import Busiest, busiest
 from service.record.pairs import pairs
 
 #: Points of a line.
 POINTS = 240
-#: Steps of one series that are drawn.
+#: Steps of one series that are drawn, at most.
 MOST_STEPS = 24 * 14
 _LABEL = re.compile(r"\{\{(\w+)\}\}")
 
@@ -202,17 +203,18 @@ def _key(labels: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _record(source: Source) -> str:
-    """Forecast beside what came, of the series with most of both."""
+    """Forecast beside what came, of the series with most forecasts; up to the newest actual value, however late those are."""
     if source.context.record is None:
         return page.paragraph("No record is known: give its URL with --record, or bring up a deployment.", quiet=True)
-    steps = _came(
-        source.context.record, source.context.wall, durations.seconds(source.context.params.monitoring.quality.window)
+    seconds = min(
+        MOST_STEPS * source.context.params.series.step_seconds,
+        durations.seconds(source.context.params.monitoring.quality.window),
     )
-    steps = steps or _came(source.context.record, source.context.wall, source.context.wall)
-    if not steps:
+    shown = busiest(source.context.record, int(source.context.wall), seconds)
+    found = _came(source.context.record, shown) if shown else {}
+    if not shown or not found:
         return page.paragraph("No forecast has its actual value yet: POST them to /v1/timeseries/actuals.", quiet=True)
-    name, found = max(steps.items(), key=lambda one: len(one[1]))
-    times = sorted(found)[-MOST_STEPS:]
+    times = sorted(found)
     picture = drawing.lines(
         [
             Line("what came", [(at, found[at][2]) for at in times]),
@@ -220,17 +222,17 @@ def _record(source: Source) -> str:
         ],
         times[0], max(times[-1], times[0] + 1), "short",
     )  # fmt: skip
-    return f'<section class="card"><h3>{html.escape(name)}</h3>{picture}</section>'
+    return f'<section class="card"><h3>{html.escape(shown.series)}</h3>{picture}</section>'
 
 
-def _came(record: str, now: float, seconds: float) -> dict[str, dict[float, tuple[int, float, float]]]:
-    """By series and time: the step, the forecast and what came; of several forecasts the one that was made last."""
-    begin, end = (np.datetime64(int(at), "s") for at in (now - seconds, now))
-    steps: dict[str, dict[float, tuple[int, float, float]]] = {}
-    for some in pairs(record, begin, end):
+def _came(record: str, shown: Busiest) -> dict[float, tuple[int, float, float]]:
+    """By time: the step, the forecast and what came; of several forecasts the one that was made last."""
+    begin, end = (np.datetime64(at, "s") for at in (shown.begin, shown.end + 1))
+    kept: dict[float, tuple[int, float, float]] = {}
+    for some in pairs(record, begin, end, series=shown.series):
         at_seconds = some.time.astype(np.int64)
         for place in np.flatnonzero(some.has_actual & np.isfinite(some.actual)):
-            kept, at = steps.setdefault(str(some.series[place]), {}), float(at_seconds[place])
+            at = float(at_seconds[place])
             new = (int(some.step[place]), float(some.forecast[place]), float(some.actual[place]))
             kept[at] = min(new, kept.get(at, new))
-    return steps
+    return kept

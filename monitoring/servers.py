@@ -194,7 +194,8 @@ def alertmanager(url: str | None) -> dict[str, Any]:
             ],
         },
         "receivers": [{"name": "pages", **told}, {"name": "tickets", **told}],
-        # Each needs `equal`: without it one alert mutes those of everything else.
+        # Each needs `equal`: without it one alert mutes those of everything else. The seven tests are another job's than the
+        # service that they look at, and a cluster's namespace is all that both say.
         "inhibit_rules": [
             _mutes("ServiceDown", "InstanceDown|(Error|Latency)Budget.*", "job"),
             _mutes("ErrorBudgetBurnsFast", "ErrorBudgetBurns(Slowly)?|LatencyBudget.*", "job"),
@@ -202,14 +203,21 @@ def alertmanager(url: str | None) -> dict[str, Any]:
             _mutes("LatencyBudgetBurnsFast", "LatencyBudgetBurns(Slowly)?", "job"),
             _mutes("LatencyBudgetBurns", "LatencyBudgetBurnsSlowly", "job"),
             _mutes("RecordDown", "RecordDropsForecasts", "job"),
-            _mutes("TargetMissing", "MlTest.*", "job"),
+            _mutes("InputsDrifted", "MlTestFailed", "job", "test"),
+            _mutes("ServiceDown", _OF_SERVICE, "namespace"),
+            _mutes("TargetMissing", _OF_SERVICE, "namespace", job="bentocast"),
         ],
     }
 
 
-def _mutes(source: str, target: str, *equal: str) -> dict[str, Any]:
+#: What a test says while there is no service to look at.
+_OF_SERVICE = "MlTest(Failed|Inconclusive)"
+
+
+def _mutes(source: str, target: str, *equal: str, **labels: str) -> dict[str, Any]:
+    """While an alert with these labels fires, nobody is told of others whose labels `equal` are the same."""
     return {
-        "source_matchers": [f'alertname="{source}"'],
+        "source_matchers": [f'{name}="{value}"' for name, value in {"alertname": source, **labels}.items()],
         "target_matchers": [f'alertname=~"{target}"'],
         "equal": list(equal),
     }

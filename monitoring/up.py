@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -54,11 +54,13 @@ class Plan:
         home: folder of data, configuration and logs.
         arguments: by what it is.
         addresses: of all.
+        instead: whether a service of `make run` is watched because there is no deployment yet.
     """
 
     home: Path
     arguments: Mapping[str, list[str]]
     addresses: servers.Addresses
+    instead: bool = False
 
     @property
     def mark(self) -> str:
@@ -74,7 +76,7 @@ def plan(home: Path, params: Path, ports: Mapping[str, int], targets: Path, serv
         params: file of the configuration.
         ports: that are asked for; of others the usual one, or one that is free.
         targets: file in which the deployment says whom to ask.
-        services: that are asked besides.
+        services: that are asked besides; where there are none and no such file, the service of `make run`, until there is.
 
     Raises:
         ConfigError: Prometheus is not installed, or a port that was asked for is taken.
@@ -85,9 +87,10 @@ def plan(home: Path, params: Path, ports: Mapping[str, int], targets: Path, serv
     for name in PROGRAMS.keys() - programs.keys():
         command.say(f"{name} is not installed and left out: {INSTALL}")
     at = {name: f"127.0.0.1:{_port(name, ports.get(name))}" for name in (*programs, "exporter")}
+    instead = not services and not targets.exists()
     addresses = servers.Addresses(
         targets=targets,
-        services=services,
+        services=(SERVICE,) if instead else services,
         exporter=at["exporter"],
         prometheus=at["prometheus"],
         alertmanager=at.get("alertmanager"),
@@ -114,7 +117,7 @@ def plan(home: Path, params: Path, ports: Mapping[str, int], targets: Path, serv
         *(sys.executable, "-m", "monitoring", "--params", str(params.resolve()), "serve"),
         *("--port", port, "--prometheus", f"http://{at['prometheus']}"),
     ]
-    return Plan(home, arguments, addresses)
+    return Plan(home, arguments, addresses, instead)
 
 
 def usual_port(params: Params) -> int | None:
@@ -139,6 +142,7 @@ def run(made: Plan, params: Params) -> None:
             _tell(made)
             while True:
                 _check(made, children)
+                made = _deployed(made, params, children["prometheus"])
                 time.sleep(POLL_SECONDS)
 
 
@@ -158,6 +162,18 @@ def _running(made: Plan) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
             child.wait()
         for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
             signal.signal(number, handler)
+
+
+def _deployed(made: Plan, params: Params, prometheus: subprocess.Popen[bytes]) -> Plan:
+    """What is watched now: where a deployment has come, nothing in its stead, which would be said to be down for ever."""
+    targets = made.addresses.targets
+    if not (made.instead and targets and targets.exists()):
+        return made
+    addresses = replace(made.addresses, services=())
+    servers.write(made.home, params, addresses)
+    prometheus.send_signal(signal.SIGHUP)
+    command.say(f"a deployment has come: {targets} is watched in place of {SERVICE}")
+    return replace(made, addresses=addresses, instead=False)
 
 
 def _folder(made: Plan, name: str) -> Path:

@@ -15,9 +15,8 @@ def up(params: Params, asked: argparse.Namespace) -> int:
     from monitoring import up
 
     targets = Place.of(os.environ).folder / "targets.json"
-    services = tuple(asked.target or ([] if targets.exists() else [up.SERVICE]))
     usual = {"prometheus": port} if (port := up.usual_port(params)) else {}
-    made = up.plan(asked.home.resolve(), asked.params, usual | dict(asked.ports), targets, services)
+    made = up.plan(asked.home.resolve(), asked.params, usual | dict(asked.ports), targets, tuple(asked.target))
     up.run(made, params)
     return 0
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Days after a change of regime at which it has to be healed, and days over which forecasts are compared then.
 HEALED_DAYS, COMPARED_DAYS = 30, 14
-#: What is served may have an error that is so many times that of the model made by hand.
+#: What is served may have an error that is so many times that of the model made by hand of the days that the loop had.
 WORSE = 1.05
 
 
@@ -55,15 +55,20 @@ def watch(player: Player, params: Params, change: int, fault: Fault, say: Callab
         player.play(end)
         errors = compare(player, params, change, (trained, begin, end))
         good = errors.served <= WORSE * errors.hand
-        known = f"what there was of the new regime when the loop trained last ({(trained - change) / 24:.0f} days)"
-        name = f"MAE of {COMPARED_DAYS} days, {HEALED_DAYS} after the change: served, and a model made by hand from {known}"
-        rows.append((name, f"{errors.served:.3f}, {errors.hand:.3f}: {errors.served / errors.hand:.3f}x"))
-        rows.append(
-            (
-                f"the same, made by hand {HEALED_DAYS} days after the change; the model before",
-                f"{errors.later:.3f} ({errors.served / errors.later:.3f}x); {errors.before:.3f}",
-            )
+        had = (trained - change) / 24
+        same = (
+            f"MAE of {COMPARED_DAYS} days, {HEALED_DAYS} after the change: served, and of a model made by hand from the same "
+            f"{had:.0f} days since the change that the loop had when it trained last (judged: at most {WORSE:g}x)"
         )
+        more = (
+            f"the same, of a model made by hand from all {HEALED_DAYS} days since the change, {HEALED_DAYS - had:.0f} more than "
+            "the loop had (told, not judged)"
+        )
+        rows += [
+            (same, f"{errors.served:.3f}, {errors.hand:.3f}: {errors.served / errors.hand:.3f}x"),
+            (more, f"{errors.later:.3f}: {errors.served / errors.later:.3f}x"),
+            ("the same, of the model before the change", f"{errors.before:.3f}"),
+        ]
     states = [f"day {player.days(one.began):.0f} {one.state}" for one in player.told.retrainings]
     rows.append(("the loop", ", ".join(states) or "did nothing"))
     return Healed(rows, good and any(one.state == "healed" for one in player.told.retrainings))
@@ -74,8 +79,9 @@ class Errors(NamedTuple):
 
     Attributes:
         served: of what was served.
-        hand: of a model made by hand when the loop trained last.
-        later: of one made by hand when the comparison begins.
+        hand: of a model made by hand when the loop trained last, from the days since the change: what the loop is held to.
+        later: of one made by hand when the comparison begins, from all days since the change; it has seen more than the loop
+            had, but none of the days that are compared.
         before: of one that knows nothing of the change.
     """
 

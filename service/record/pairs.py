@@ -45,6 +45,7 @@ def pairs(
     until: np.datetime64,
     model_version: str | None = None,
     model_name: str | None = None,
+    series: str | None = None,
 ) -> Iterator[Pairs]:
     """The steps whose time is in [since, until), of every forecast in the record, with and without an actual value.
 
@@ -57,13 +58,14 @@ def pairs(
         until: the time after the last one.
         model_version: forecasts of this version alone, or None for all.
         model_name: forecasts of this model alone; two models may have a version of the same number.
+        series: forecasts of this series alone.
 
     Raises:
         ConfigError: the URL cannot be followed, or the tables are of a version that this code does not know.
         RecordUnavailableError: the database cannot be read.
     """
     window = (_seconds(since), _seconds(until))
-    chosen = {"model_version": model_version, "model_name": model_name}
+    chosen = {"model_version": model_version, "model_name": model_name, "series": series}
     with reading(url) as begin:
         after: Place | None = (window[0], -1)
         while after is not None:

@@ -12,15 +12,9 @@ from typing import Any
 
 import yaml
 
+from tests.service import live
+
 ROOT = Path(__file__).parents[2]
-#: As `bentoml.mlflow.import_model` lays a model out.
-STORE = """
-import pathlib, shutil, sys
-import bentoml
-labels = {"mlflow_name": "bentocast", "mlflow_version": "7"}
-with bentoml.models.create("bentocast", module="bentoml.mlflow", labels=labels) as model:
-    shutil.copytree(sys.argv[1], pathlib.Path(model.path) / "mlflow_model")
-"""
 #: Short rounds and wide limits: what is tested here is what the gate does, not how sharp it is.
 QUICK: dict[str, Any] = {
     "seconds": 0.2,
@@ -66,10 +60,9 @@ class Store:
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
             "TMPDIR": str(temporary),
         }
-        ran(environment, sys.executable, "-c", STORE, str(model))
-        bentoml = str(Path(sys.executable).with_name("bentoml"))
+        ran(environment, sys.executable, "-c", live.STORE, str(model))
         labels = ("--label", "mlflow_name=bentocast", "--label", "mlflow_version=1")
-        told = ran(environment, bentoml, "build", *labels, "--output", "tag")
+        told = ran(environment, live.BENTOML, "build", *labels, "--output", "tag")
         return cls(folder, told.strip().removeprefix("__tag__:"), environment)
 
     def copy(self, name: str, changes: str) -> str:

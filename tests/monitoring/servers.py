@@ -93,6 +93,30 @@ def prometheus(folder: Path, config: Mapping[str, Any]) -> Iterator[Running]:
         process.wait()
 
 
+@contextlib.contextmanager
+def alertmanager(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    """Run Alertmanager; its address."""
+    url = f"http://127.0.0.1:{free_ports()}"
+    file, log = folder / "alertmanager.yml", folder / "alertmanager.log"
+    file.write_text(yaml.safe_dump(dict(config)))
+    arguments = [
+        program("prometheus-alertmanager"),
+        f"--config.file={file}",
+        f"--storage.path={folder / 'alertmanager'}",
+        f"--web.listen-address={url.removeprefix('http://')}",
+        "--cluster.listen-address=",
+    ]
+    with log.open("wb") as target:
+        process = subprocess.Popen(arguments, cwd=folder, stdout=target, stderr=subprocess.STDOUT)
+    try:
+        wait_for(lambda: process.poll() is not None or answers(f"{url}/-/ready"), "Alertmanager is not ready")
+        assert process.poll() is None, log.read_text()
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
 class Pages(http.server.ThreadingHTTPServer):
     """A server of pages that play a script: each time a path is asked for it is the next page, at last the last one.
 

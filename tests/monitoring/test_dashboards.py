@@ -122,7 +122,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     ids=[f"{name}-{number}" for number, (name, *_) in enumerate(EXPRESSIONS)],
 )
 def test_every_expression_is_answered(watched: Watched, dashboard: str, title: str, expression: str) -> None:
-    if "envoy" in expression:  # there is no router here
+    if "envoy" in expression:  # there is no router here: see test_envoy.py
         assert not watched.ask(expression)
     elif "psi_noise" in expression:  # there are not enough values for it
         assert all(value < drift.CHANCE / drift.FEWEST for value in watched.ask(expression).values())

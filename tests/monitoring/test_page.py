@@ -21,6 +21,7 @@ from monitoring.drawing import Line
 from monitoring.metrics import MetricsError
 from monitoring.prometheus import Prometheus
 from service.record import ForecastEntry, Recorder, RecordSettings
+from service.record.pairs import pairs
 from tests.monitoring import servers
 from tests.ports import free_ports
 
@@ -111,14 +112,32 @@ def test_nothing_to_draw_is_said() -> None:
     assert "Nothing was counted" in drawing.lines([Line("a", [(0, float("nan"))])], 0, 1, "short")
 
 
+def test_actual_values_that_are_months_late_are_drawn_and_no_more_than_their_days_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        asked.append((*arguments[1:], named))
+        return pairs(*arguments, **named)
+
+    monkeypatch.setattr(page, "pairs", noted)
+    drawn = page.document(source(f"http://127.0.0.1:{free_ports()}", recorded(tmp_path, hours_ago=24 * 60)))
+    assert "what came" in drawn
+    assert "<h3>s01</h3>" in drawn
+    ((begin, end, named),) = asked
+    assert end - begin <= np.timedelta64(14 * 24 * 3_600 + 1, "s")
+    assert named == {"series": "s01"}
+
+
 # With a real Prometheus, in a real browser
 
 
-def recorded(folder: Path) -> str:
-    """A record with a day's forecast and what came of it."""
+def recorded(folder: Path, hours_ago: int = 1) -> str:
+    """A record with a day's forecast and what came of it, the last hour so long ago."""
     url = f"sqlite:///{folder / 'record.db'}"
     recorder = Recorder.open(RecordSettings(url=url))
-    origin = np.datetime64(int(time.time()) // 3600 * 3600, "s") - np.timedelta64(25, "h")
+    origin = np.datetime64(int(time.time()) // 3600 * 3600, "s") - np.timedelta64(24 + hours_ago, "h")
     mean = 20 + 10 * np.sin(np.arange(24) / 4)
     entry = ForecastEntry("r", "s01", "m", "1", "b:1", time.time(), origin, 3600, mean, {})
     recorder.put_many((entry,))

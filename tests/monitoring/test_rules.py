@@ -6,10 +6,12 @@ import math
 import re
 import stat
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -18,12 +20,14 @@ from prometheus_client import CollectorRegistry
 from data import drift, params
 from data.errors import ConfigError
 from data.params import Params
+from data.verdict import Outcome
 from deploy.router.messages import PUBLIC
-from monitoring import alerts, recording, servers
+from monitoring import alerts, invariants, recording, servers, suite
+from monitoring.invariants import Stretch
 from service import endpoints
 from service.metrics import LATENCY, Metrics
 from service.protocols import grpc_bentoml, grpc_forecast, grpc_inference
-from tests.monitoring.servers import program
+from tests.monitoring.servers import alertmanager, program, wait_for
 from tests.service import world
 
 pytestmark = pytest.mark.services
@@ -107,6 +111,12 @@ def loop(turned: str, *, runs: int, state: str) -> dict[str, str]:
     }
 
 
+def compared(check: str, value: float, test: str = "invariants") -> dict[str, str]:
+    """A check of one of the seven tests whose limit is 1."""
+    labels = f'{{job="monitoring",instance="m",test="{test}",check="{check}"}}'
+    return {f"ml_test_check_value{labels}": f"{value}x30", f"ml_test_check_limit{labels}": "1x30"}
+
+
 FIRES, QUIET = True, False
 CASES = [
     *burning("2 %", "BurnsFast", "70m", "1m", bad=2, many=90, fires=True),
@@ -130,6 +140,11 @@ CASES = [
     Case("MlTestFailed", FIRES, {'ml_test_outcome{job="monitoring",test="skew"}': "2x30"}),
     Case("MlTestFailed", FIRES, {'ml_test_outcome{job="monitoring",test="skew"}': "3x30"}, name="an error"),
     Case("MlTestFailed", QUIET, {'ml_test_outcome{job="monitoring",test="skew"}': "2x5 1x25"}, name="5 minutes"),
+    Case("InputsDrifted", FIRES, compared("drift over 1d", 1.3)),
+    Case("InputsDrifted", FIRES, compared("drift over 28d", 1.01), name="of a month"),
+    Case("InputsDrifted", QUIET, compared("drift over 1d", 1.0)),
+    Case("InputsDrifted", QUIET, compared("range over 1d", 1.3), name="no drift"),
+    Case("InputsDrifted", QUIET, compared("drift over 1d", 1.3, test="cost"), name="of another test"),
     Case("MlTestInconclusive", FIRES, {'ml_test_outcome{job="monitoring",test="skew"}': "1x30"}, "25h", "1h"),
     Case("MlTestInconclusive", QUIET, {'ml_test_outcome{job="monitoring",test="skew"}': "1x20 0 1x9"}, "25h", "1h"),
     Case("MlTestStale", FIRES, {'ml_test_run_timestamp_seconds{job="monitoring",test="skew"}': "300x60"}, "40m"),
@@ -296,6 +311,17 @@ def test_every_alert_says_what_with_its_number_and_where_to_read_on(config: Para
         assert rule["labels"]["severity"] in ("page", "ticket")
 
 
+def test_what_test_2_says_of_drift_is_what_the_alert_asks_for(config: Params) -> None:
+    stretch = Stretch("1d", "1d", {"lag_1": np.array([900.0, 100.0])}, {}, {}, {"lag_1": 0.01}, {}, {})
+    shares = {"lag_1": np.array([0.5, 0.5])}
+    verdict = invariants.judge([stretch], shares, config.monitoring.invariants, config.series)
+    asked = dict(re.findall(r'(\w+)=~?"(.+?)"', alerts.DRIFT))
+    assert asked["test"] in suite.TESTS
+    (drifted,) = (check for check in verdict.checks if re.fullmatch(asked["check"], check.name))
+    assert drifted.outcome is Outcome.FAIL
+    assert drifted.numbers["value"] > drifted.numbers["limit"] == 1
+
+
 def test_a_description_is_readable(folder: Path) -> None:
     text = (
         "2% of the requests of the last 1h failed, wanted at most 0.0144 (14.4 times the 0.001 of loadtest.objective), and it "
@@ -458,17 +484,73 @@ def test_alerts_go_by_their_severity(folder: Path, labels: dict[str, str], recei
     assert done.stdout.strip() == receiver, done.stderr
 
 
-def test_what_mutes_is_limited_to_its_own_job_and_names_alerts_that_are_there(config: Params) -> None:
+def test_what_mutes_is_limited_to_its_own_and_names_alerts_that_are_there(config: Params) -> None:
     names = {rule["alert"] for rule in alerts.alerts(config)}
     found = servers.alertmanager(None)["inhibit_rules"]
     assert found
     for rule in found:
-        assert rule["equal"] == ["job"]
+        assert rule["equal"]
         source = re.findall(r'"(.*)"', rule["source_matchers"][0])[0]
         target = re.compile(re.findall(r'"(.*)"', rule["target_matchers"][0])[0])
         assert source in names
         assert {name for name in names if target.fullmatch(name)} - {source}
         assert not target.fullmatch(source), f"{source} mutes itself"
+
+
+@pytest.fixture(scope="module")
+def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with alertmanager(tmp_path_factory.mktemp("alertmanager"), servers.alertmanager(None)) as url:
+        yield url
+
+
+SERVICE, EXPORTER = {"job": "bentocast"}, {"job": "monitoring", "instance": "m"}
+ELSEWHERE = {"namespace": "another"}
+MUTED = [
+    ("ServiceDown", SERVICE, "InstanceDown", SERVICE | {"instance": "a"}, True),
+    ("ServiceDown", SERVICE, "MlTestFailed", EXPORTER | {"test": "quality"}, True),
+    ("ServiceDown", SERVICE, "MlTestInconclusive", EXPORTER | {"test": "quality"}, True),
+    ("ServiceDown", SERVICE, "MlTestStale", EXPORTER | {"test": "quality"}, False),
+    ("ServiceDown", SERVICE | ELSEWHERE, "MlTestFailed", EXPORTER | {"test": "quality"}, False),
+    ("TargetMissing", SERVICE, "MlTestFailed", EXPORTER | {"test": "quality"}, True),
+    ("TargetMissing", {"job": "pushgateway"}, "MlTestFailed", EXPORTER | {"test": "quality"}, False),
+    ("InputsDrifted", EXPORTER | {"test": "invariants"}, "MlTestFailed", EXPORTER | {"test": "invariants"}, True),
+    ("InputsDrifted", EXPORTER | {"test": "invariants"}, "MlTestFailed", EXPORTER | {"test": "quality"}, False),
+    ("RecordDown", SERVICE | {"instance": "a"}, "RecordDropsForecasts", SERVICE, True),
+]
+
+
+@pytest.mark.parametrize(("source", "its", "target", "labels", "muted"), MUTED)
+def test_one_alert_mutes_what_follows_from_it_and_no_other(
+    manager: str,
+    source: str,
+    its: dict[str, str],
+    target: str,
+    labels: dict[str, str],
+    muted: bool,  # noqa: FBT001
+) -> None:
+    """By a real Alertmanager; what another case left is resolved first."""
+
+    def tell(name: str, told: dict[str, str], **ends: str) -> None:
+        asked = [{"labels": {"alertname": name} | told, **ends}]
+        httpx.post(f"{manager}/api/v2/alerts", json=asked, trust_env=False).raise_for_status()
+
+    def found() -> dict[str, list[str]]:
+        answer = httpx.get(f"{manager}/api/v2/alerts", trust_env=False).raise_for_status().json()
+        return {one["labels"]["alertname"]: one["status"]["inhibitedBy"] for one in answer}
+
+    # Alerts are looked at in their order: once the last pair is muted, what the first one mutes is known.
+    last = {"job": "last"}
+    pairs = [(source, its), (target, labels), ("LatencyBudgetBurns", last), ("LatencyBudgetBurnsSlowly", last)]
+    try:
+        for name, told in pairs:
+            tell(name, told)
+        wait_for(lambda: bool(found().get("LatencyBudgetBurnsSlowly")), "the last alert is not muted")
+        assert bool(found()[target]) is muted
+        assert not found()[source]
+    finally:
+        for name, told in pairs:
+            tell(name, told, endsAt="2020-01-01T00:00:00Z", startsAt="2019-01-01T00:00:00Z")
+        wait_for(lambda: not found(), "the alerts do not end")
 
 
 def test_a_webhook_comes_from_a_file(tmp_path: Path) -> None:

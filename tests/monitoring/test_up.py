@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from data import ending
+from data import ending, params
 from deploy.running import processes
+from monitoring import servers, up
 from monitoring.prometheus import Prometheus
 from tests.monitoring.servers import pages, program, wait_for
 from tests.ports import free_ports
@@ -117,6 +119,31 @@ def test_a_deployment_is_found_and_its_labels_do_not_hide_the_pages(home: Path) 
         assert series("up{job='bentocast'}") == [own]
         assert series("model_rows_created") == series(dropped) == []
     assert up.end() == 0
+
+
+def test_a_deployment_that_comes_later_is_watched_in_place_of_the_service_of_make_run(home: Path) -> None:
+    """Else that service, which nobody ever started, would be an instance that is down until monitoring is started again."""
+    home.mkdir()
+    config, targets = params.load(ROOT / "params.yaml"), home / "targets.json"
+
+    def watched() -> list[str]:
+        jobs = yaml.safe_load((home / servers.PROMETHEUS).read_text())["scrape_configs"]
+        return [
+            target for job in jobs if job["job_name"] == "bentocast" for target in job["static_configs"][0]["targets"]
+        ]
+
+    made = up.plan(home, ROOT / "params.yaml", {}, targets, ())
+    servers.write(home, config, made.addresses)
+    with subprocess.Popen(["sleep", "600"]) as prometheus:
+        assert up._deployed(made, config, prometheus) == made
+        assert watched() == [up.SERVICE]
+        targets.write_text("[]")
+        after = up._deployed(made, config, prometheus)
+        assert prometheus.wait(10) == -signal.SIGHUP, "Prometheus reads its file again at that"
+        assert watched() == []
+        assert up._deployed(after, config, prometheus) == after
+    asked = up.plan(home, ROOT / "params.yaml", {}, home / "none.json", ("127.0.0.1:4000",))
+    assert (asked.addresses.services, asked.instead) == (("127.0.0.1:4000",), False)
 
 
 def test_what_a_killed_one_left_is_ended_by_the_next(home: Path) -> None:
