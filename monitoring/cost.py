@@ -22,8 +22,8 @@ from data.errors import BentocastError
 from data.monitoring import Cost
 from data.verdict import Check, Outcome, Verdict
 from deploy.verdicts.prometheus import BUCKET, WORK
+from monitoring import trend
 from monitoring.context import Context
-from monitoring.trend import leaking, trend
 from training.tracking import Run
 
 Floats = NDArray[np.float64]
@@ -48,6 +48,10 @@ CERTAIN_VERSIONS = 3.0
 MEMORY = "worker_resident_memory_bytes"
 #: Share of a process' memory that it has to have grown by: memory that breathes over hours has trends too.
 SEEN = 0.1
+#: A process that is started again so often in a day may be ended by its own leak.
+OFTEN, DAY_SECONDS = 4, 86_400.0
+#: What lives that were cut short are looked at for, as a multiple of `warm_up`.
+PARTS = 4
 #: Seconds between values that are asked for.
 STEP, MEMORY_STEP = 3_600.0, 300.0
 #: Prometheus gives no more than 11,000 points of a series.
@@ -81,7 +85,7 @@ def judge_figure(name: str, values: Sequence[float], settings: Cost) -> list[Che
     usual = float(np.median(known[-1 - EARLIER : -1]))
     made = [Check.at_most(f"{name} / usual", known[-1] / usual, settings.sudden)]
     recent = np.log(known[-settings.versions :])
-    found = trend(np.arange(recent.size, dtype=np.float64), recent)
+    found = trend.trend(np.arange(recent.size, dtype=np.float64), recent)
     growth = math.exp(found.slope * (recent.size - 1))
     grew = growth > settings.slow and found.certainty > CERTAIN_VERSIONS
     text = f"{name} is {growth:.3g} times what it was {recent.size - 1} runs ago, by its trend; limit {settings.slow:g}"
@@ -150,17 +154,50 @@ def quantile(edges: Edges, share: float) -> float:
 
 
 def judge_leak(name: str, times: Floats, values: Floats, settings: Cost) -> Check:
-    """Whether a process' memory rises steadily, to `sudden` times of today's within `leak`."""
-    ahead, warm_up = durations.seconds(settings.leak), durations.seconds(settings.warm_up)
-    lived = float(times[-1] - times[0]) if times.size else 0.0
-    numbers = {"lived": lived}
-    if lived < 2 * warm_up:
-        text = f"{name}: watched for {lived / 3_600:.1f} h, wanted {2 * warm_up / 3_600:g} h before a leak can be told"
-        return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text, numbers=numbers)
-    found = leaking(times, values, warm_up)
-    last, steady = float(np.median(values[-5:])), found.certainty > CERTAIN
-    ratio = 1 + max(0.0, found.slope) * ahead / last
-    seen = found.slope * (lived - warm_up) > SEEN * last
+    """Whether a process' memory rises steadily, to `sudden` times of today's within `leak`.
+
+    A life that is long enough is judged by itself. One that began a moment ago tells nothing yet; a leak that ends lives
+    before they are long enough shows in the lives before it, all together.
+    """
+    warm_up = float(durations.seconds(settings.warm_up))
+    *before, last = trend.lives(times, values)
+    numbers = {"lived": trend.lived(last), "restarts": float(len(before))}
+    if trend.lived(last) >= 2 * warm_up:
+        return _leak(name, [trend.warmed(last, warm_up)], numbers, settings)
+    if (enough := _together([*before, last], warm_up)) is not None:
+        found = _leak(f"{name} in {len(enough)} lives", enough, numbers, settings)
+        if found.outcome is Outcome.FAIL:
+            return found.model_copy(update={"name": name})
+    text = f"{name}: watched for {trend.lived(last) / 3_600:.1f} h, wanted {2 * warm_up / 3_600:g} h before a leak can be told"
+    if before:
+        ends = times[-1] - np.array([at[-1] for at, _ in before])
+        recent = int((ends <= DAY_SECONDS).sum())
+        text += f"; it fell and began anew {len(before)} times, {recent} of them in the last day"
+        if recent >= OFTEN:
+            text += ": is it killed for lack of memory?"
+    return Check(name=name, outcome=Outcome.INCONCLUSIVE, text=text, numbers=numbers)
+
+
+def _together(lives: Sequence[trend.Life], warm_up: float) -> list[trend.Life] | None:
+    """The newest lives, as they were when warm; None if they say less than a single one has to.
+
+    Parts say less than a whole of their length, so up to `PARTS` times as much is taken where it is there.
+    """
+    found: list[trend.Life] = []
+    for life in reversed(lives):
+        if sum(map(trend.lived, found)) >= PARTS * warm_up:
+            break
+        if (warm := trend.warmed(life, warm_up))[0].size:
+            found.append(warm)
+    return found if sum(map(trend.lived, found)) >= warm_up else None
+
+
+def _leak(name: str, parts: Sequence[trend.Life], numbers: dict[str, float], settings: Cost) -> Check:
+    """Of lives that are warm, newest first."""
+    found = trend.leaking(parts)
+    last, steady = float(np.median(parts[0][1][-5:])), found.certainty > CERTAIN
+    ratio = 1 + max(0.0, found.slope) * durations.seconds(settings.leak) / last
+    seen = found.slope * max(map(trend.lived, parts)) > SEEN * last
     outcome = Outcome.FAIL if steady and seen and ratio > settings.sudden else Outcome.PASS
     text = f"{name}: {last / 1e6:.0f} MB, {found.slope * 3_600 / 1e6:+.2f} MB an hour"
     if steady:

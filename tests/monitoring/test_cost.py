@@ -166,6 +166,40 @@ def test_a_process_that_started_anew_begins_anew() -> None:
     assert cost.judge_leak("memory", times, np.concatenate([before, after]), SETTINGS).outcome is Outcome.PASS
 
 
+def lived(*minutes: float, seed: int = 0, leak_a_minute: float = 0.0) -> tuple[Floats, Floats]:
+    """One process after another under the same name, each for so many minutes."""
+    parts = [memory(each / 60, seed + place, leak_a_minute)[1] for place, each in enumerate(minutes)]
+    values = np.concatenate(parts)
+    return np.arange(values.size, dtype=np.float64) * 300.0, values
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_leak_that_kills_its_process_again_and_again_is_found_by_the_lives_before(seed: int) -> None:
+    minutes = np.random.default_rng(seed).uniform(50, 130, 20)
+    check = cost.judge_leak("memory", *lived(*minutes, 30, seed=seed, leak_a_minute=20.0), SETTINGS)
+    assert check.outcome is Outcome.FAIL, check.text
+    assert check.numbers["slope"] == pytest.approx(20 * MB / MINUTE, rel=0.3)
+    assert check.name == "memory"
+
+
+def test_lives_that_are_all_too_short_are_told_of() -> None:
+    check = cost.judge_leak("memory", *lived(*[50] * 10, leak_a_minute=20.0), SETTINGS)
+    assert check.outcome is Outcome.INCONCLUSIVE
+    assert check.text == (
+        "memory: watched for 0.8 h, wanted 2 h before a leak can be told; it fell and began anew 9 times, 9 of them in the "
+        "last day: is it killed for lack of memory?"
+    )
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("minutes", [(3_000, 60), (70, 90, 110, 80, 100, 75), (20, 20, 20, 600, 90)])
+def test_a_sound_process_that_was_started_anew_is_inconclusive_for_a_while(
+    seed: int, minutes: tuple[float, ...]
+) -> None:
+    check = cost.judge_leak("memory", *lived(*minutes, seed=100 * seed), SETTINGS)
+    assert check.outcome is Outcome.INCONCLUSIVE, check.text
+
+
 def test_a_cache_that_fills_is_no_leak() -> None:
     at = np.arange(0, 24 * HOUR, 300.0)
     values = (200 + 300 * np.minimum(1, at / (12 * HOUR))) * MB
