@@ -54,8 +54,10 @@ class Skew(Section):
 class Staleness(Section):
     """Test 4: nothing is too old (see `monitoring.staleness`)."""
 
-    #: Age of the newest actual value.
+    #: Age of the newest actual value of each series that is forecast,
     data: Duration = "2d"
+    #: but for so many of them.
+    silent: float = Field(default=0.05, ge=0, lt=1)
     #: Age of the newest row of the table that training reads.
     table: Duration = "60d"
     #: Since features were last computed.
