@@ -45,6 +45,8 @@ class Invariants(Section):
 class Skew(Section):
     """Test 3: served features are those that training computes (see `monitoring.skew`)."""
 
+    #: Requests of this time are computed again: after it, a service that samples none any more is no pass.
+    window: Duration = "28d"
     #: Fewest requests that are computed again before the test passes.
     requests: int = Field(default=20, ge=1)
     #: Most that are, the newest first.
