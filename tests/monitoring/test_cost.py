@@ -96,9 +96,31 @@ def test_the_gate_of_what_serves_counts(outcome: str) -> None:
     assert found[0].text == f"load gate of b:2: {outcome}"
 
 
-@pytest.mark.parametrize("bento", ["b:9", None])
-def test_what_serves_without_a_gate_is_not_judged_by_others(bento: str | None) -> None:
-    assert cost.judge_gates([gate(1, 1.0, "fail")], bento, SETTINGS) == []
+def test_what_serves_without_a_gate_is_told_of_where_others_have_one() -> None:
+    (check,) = cost.judge_gates([gate(1, 1.0, "fail")], "b:9", SETTINGS)
+    assert check.outcome is Outcome.INCONCLUSIVE
+    assert check.text == (
+        "load gate: 1 versions have one, and b:9, which serves, has none: run `python -m loadtests gate`"
+    )
+    assert cost.judge_gates([gate(1, 1.0, "fail")], None, SETTINGS) == []
+
+
+@pytest.mark.parametrize("runs", [[], [Run(1.0, {}, {}, {"baseline": "b:9", "candidate": "b:9", "outcome": "fail"})]])
+def test_where_nobody_has_a_gate_that_is_said_and_no_more(runs: list[Run]) -> None:
+    (check,) = cost.judge_gates(runs, "b:9", SETTINGS)
+    assert check.outcome is Outcome.PASS
+    assert check.text.startswith("load gate: no version has one, nothing is compared under equal load")
+
+
+@pytest.mark.parametrize(("lacking", "outcome"), [(7, Outcome.INCONCLUSIVE), (3, Outcome.PASS)])
+def test_a_figure_that_a_gate_did_not_measure_is_told_of(lacking: int, outcome: Outcome) -> None:
+    runs = [gate(number, 1.01) for number in range(8)]
+    del runs[lacking].metrics["p95.estimate"]
+    found = {check.name: check for check in cost.judge_gates(runs, "b:7", SETTINGS)}
+    assert found["p99 over 8 gates"].text == "p99 over 8 gates 1.083 <= 1.3 (limit)"
+    (check,) = (check for name, check in found.items() if name.startswith("p95"))
+    assert check.outcome is outcome
+    assert f"the load gate of b:{lacking} measured none" in check.text
 
 
 def histogram(seconds: Floats) -> dict[float, float]:
@@ -252,7 +274,7 @@ def test_pages_of_two_versions_are_told_apart(tmp_path: Path, monkeypatch: pytes
     assert "memory of v1" not in found  # it has ended
     assert found["p95 of v2 / of v1"].outcome is Outcome.FAIL
     assert found["cost.train.seconds"].text == "cost.train.seconds: 1 runs, wanted 4: there is no past to compare with"
-    assert "load gate" not in found
+    assert "load gate" not in found  # nothing says what it serves
 
 
 def test_pages_of_two_like_versions_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +282,24 @@ def test_pages_of_two_like_versions_pass(tmp_path: Path, monkeypatch: pytest.Mon
     served = {name: check for name, check in found.items() if name.startswith(("p", "memory"))}
     assert {check.outcome for check in served.values()} == {Outcome.PASS}
     assert set(served) >= {"memory of v2", "memory of v2 / of v1", "p50 of v2 / of v1"}
+
+
+def test_a_step_while_a_version_serves_is_found_beside_the_version_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten days after a rollout answers take a second, as of today: over its whole life the version looks well."""
+    metrics = Pages()
+    for hour in range(13 * 24):
+        version, since = ("v1", hour) if hour < 2 * 24 else ("v2", hour - 2 * 24)
+        slow = max(0, hour - 12 * 24)
+        of = f'endpoint="/v1/timeseries/forecast",service_version="{version}"'
+        edges = {"0.1": since - slow, "1": since, "+Inf": since}
+        lines = [f'{BUCKET}{{{of},le="{edge}"}} {100 * count}' for edge, count in edges.items()]
+        metrics.read("\n".join(lines) + "\n", version, 1e9 + HOUR * hour)
+    context = Context(tiny.params(), metrics.now, metrics, None)
+    found = {check.name: check.outcome for check in cost._latency(context, SETTINGS)}
+    assert found["p50 of v2 / of v1"] is Outcome.PASS
+    assert found["p50 of the last 1d / of the time before"] is Outcome.FAIL
 
 
 def test_probes_are_no_requests_whose_latency_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
