@@ -36,6 +36,8 @@ class Invariants(Section):
     constant: Share = 0.2
     #: Share of a feature's values that may lie beyond all of training.
     outside: Share = 0.05
+    #: Share of what training had of a feature's values that may be missing.
+    missing: Share = 0.5
     #: How much more than training's own stretches a stretch of requests may differ, as a ratio of PSI,
     margin: float = Field(default=1.25, ge=1)
     #: and how much on top of that.
