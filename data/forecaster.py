@@ -101,6 +101,8 @@ class Bins(Section):
     #: Smallest and largest value seen.
     low: float | None = None
     high: float | None = None
+    #: Share of all training values that were missing; not known of a model of an earlier version.
+    missing: float | None = None
 
 
 class Reference(Section):

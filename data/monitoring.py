@@ -36,6 +36,8 @@ class Invariants(Section):
     constant: Share = 0.2
     #: Share of a feature's values that may lie beyond all of training.
     outside: Share = 0.05
+    #: Share of what training had of a feature's values that may be missing.
+    missing: Share = 0.5
     #: How much more than training's own stretches a stretch of requests may differ, as a ratio of PSI,
     margin: float = Field(default=1.25, ge=1)
     #: and how much on top of that.
@@ -45,6 +47,8 @@ class Invariants(Section):
 class Skew(Section):
     """Test 3: served features are those that training computes (see `monitoring.skew`)."""
 
+    #: Requests of this time are computed again: after it, a service that samples none any more is no pass.
+    window: Duration = "28d"
     #: Fewest requests that are computed again before the test passes.
     requests: int = Field(default=20, ge=1)
     #: Most that are, the newest first.
@@ -54,8 +58,10 @@ class Skew(Section):
 class Staleness(Section):
     """Test 4: nothing is too old (see `monitoring.staleness`)."""
 
-    #: Age of the newest actual value.
+    #: Age of the newest actual value of each series that is forecast,
     data: Duration = "2d"
+    #: but for so many of them.
+    silent: float = Field(default=0.05, ge=0, lt=1)
     #: Age of the newest row of the table that training reads.
     table: Duration = "60d"
     #: Since features were last computed.

@@ -1,9 +1,10 @@
 """Test 2: inputs in serving are what they were in training.
 
-Three looks at what clients send, each over the last day, week and four weeks, as far as the served model has served:
+Four looks at what clients send, each over the last day, week and four weeks, as far as the served model has served:
 
 - values against the limits that are declared for their column (`series.limits`), which training refuses to break;
 - values of features beyond all that training saw;
+- values of features that are missing and were there in training, which no distribution shows;
 - the distribution of each feature, and of the forecast, against training's: by PSI, which fails above what training's
   own stretches of that length reach (`training.noise`), with a margin, and above what chance makes of so few values.
   Each hour of a day, and each quarter of the days of more, counts as much as another: an hour of load is no drift.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -49,6 +50,8 @@ class Stretch:
         noise: by feature, the largest PSI of a stretch of training like it; empty where that is not known.
         values: by column, values looked at.
         broken: by column and kind, values that break a limit.
+        missing: by feature, values that are missing.
+        usual: by feature, the share that was missing in training; a model of an earlier version does not say.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Stretch:
     noise: Mapping[str, float]
     values: Mapping[str, float]
     broken: Mapping[tuple[str, str], float]
+    missing: Mapping[str, float] = field(default_factory=dict)
+    usual: Mapping[str, float] = field(default_factory=dict)
 
 
 def check(context: Context) -> Verdict:
@@ -90,6 +95,7 @@ def judge(stretches: list[Stretch], shares: Mapping[str, Floats], settings: Inva
         checks += [
             *_limits(stretch, settings, series),
             *_outside(stretch, settings),
+            *_missing(stretch, settings),
             *_drift(stretch, shares, settings),
         ]
     return Verdict.of(checks)
@@ -138,6 +144,30 @@ def _outside(stretch: Stretch, settings: Invariants) -> list[Check]:
     return failed or [
         Check(name=name, outcome=Outcome.PASS, text=f"{counted} features lie where training was over {stretch.name}")
     ]
+
+
+def _missing(stretch: Stretch, settings: Invariants) -> list[Check]:
+    """Of what training had of a feature, no more than a share is missing.
+
+    A feature that is missing now and then in training (the mean of holidays before this one) may be so for all of a day:
+    it is judged over longer stretches alone.
+    """
+    name, failed, judged = f"missing over {stretch.name}", [], 0
+    for feature, missing in stretch.missing.items():
+        number, usual = missing + stretch.counted.get(feature, 0.0), stretch.usual.get(feature)
+        if number <= FEWEST or usual == 1 or (usual != 0 and stretch.name not in STRETCHES[1:]):
+            continue
+        judged += 1
+        share, trained = missing / number, usual or 0.0
+        limit = trained + settings.missing * (1 - trained)
+        if not share <= limit:
+            text = f"{feature} is missing in {share:.1%} of {number:,.0f} values over {stretch.name}"
+            told = "of training it is not known" if usual is None else f"{trained:.1%} in training"
+            failed.append(_failed(name, f"{text}, {told}, at most {limit:.1%} (limit)", share, limit))
+    if not judged:
+        return []
+    text = f"{judged} features are there as they were in training over {stretch.name}"
+    return failed or [Check(name=name, outcome=Outcome.PASS, text=text)]
 
 
 def _drift(stretch: Stretch, shares: Mapping[str, Floats], settings: Invariants) -> list[Check]:
@@ -207,6 +237,10 @@ def _gather(context: Context, found: Seen, name: str, seconds: float) -> Stretch
         broken={
             (column, kind): value
             for (column, kind), value in summed("model_input_violation_total", "column", "kind").items()
+        },
+        missing={feature: value for (feature,), value in summed("model_feature_missing_total", "feature").items()},
+        usual={
+            one.labels["feature"]: one.value for one in found.last(context, "model_feature_reference_missing_ratio")
         },
     )
 

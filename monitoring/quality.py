@@ -37,6 +37,8 @@ ONE_DAY = 0.35
 DAYS, CONFIDENCE = 7, 0.999
 #: Quantiles are judged whose level is a multiple of 1 / this: clients may ask for any, and each has a check of its own.
 LEVELS = 200
+#: Names of series that are told.
+NAMED = 5
 #: Fewest days that say anything of how they vary.
 INTERVAL_DAYS = 3
 #: Days of the backtest below which there is no telling how days vary.
@@ -55,6 +57,7 @@ class Found:
         below, above: by quantile level, shape (days,): steps whose actual value is below, and above the quantile.
         asked: by quantile level, shape (days,): steps with that quantile and an actual value.
         strangers: other series: anybody may ask for names that nobody measures.
+        unmeasured: by series that the backtest had and of which no number came, shape (days,), steps that are due.
     """
 
     days: Days
@@ -65,6 +68,7 @@ class Found:
     above: dict[float, Floats] = field(default_factory=dict)
     asked: dict[float, Floats] = field(default_factory=dict)
     strangers: int = 0
+    unmeasured: dict[str, Floats] = field(default_factory=dict)
 
     def late(self, least: float) -> NDArray[np.bool_]:
         """Days of which too few actual values are there: those that come first need not be like the others."""
@@ -134,7 +138,12 @@ def gather(read: Callable[[], Iterable[Pairs]], accuracy: Accuracy, days: Days) 
             ):
                 kept[level] = kept.get(level, np.zeros(days.count)) + np.bincount(day, hit, days.count)
         levels.add(batch)
-    found.due, found.arrived, found.strangers = due.of([name in accuracy.expected.sizes for name in numbers])
+    expected = [name in accuracy.expected.sizes for name in numbers]
+    found.due, found.arrived, found.strangers = due.of(expected)
+    measured = set(np.flatnonzero(levels.count.any(axis=1)).tolist())
+    found.unmeasured = {
+        name: due.due[place] for name, place in numbers.items() if expected[place] and place not in measured
+    }
     if levels.count.sum():
         # Actual values come in between the two passes, too: a series that had none in the first is left out.
         numbers = dict(itertools.islice(numbers.items(), len(levels.count)))
@@ -208,10 +217,23 @@ def judge(found: Found, accuracy: Accuracy, settings: Quality) -> Verdict:
         return _unknown(f"the backtest has {accuracy.days} days, wanted {REFERENCE_DAYS}: set more backtest.folds")
     if not errors.all().rows[~late].sum():
         return _unknown("no forecast that is due is a number and has an actual value that is one", numbers)
-    checks = [Check(name="arrived", outcome=Outcome.PASS, text=text, numbers=numbers)]
+    checks = [Check(name="arrived", outcome=Outcome.PASS, text=text, numbers=numbers), *_unmeasured(found, late)]
     checks += [_sudden(errors.shape(), late, accuracy, settings), _slices(errors, late, accuracy, settings)]
     checks += [*_lasting(errors.all(), late, accuracy, settings), *_quantiles(found, late, settings)]
     return Verdict.of(checks)
+
+
+def _unmeasured(found: Found, late: NDArray[np.bool_]) -> list[Check]:
+    """Series that are forecast and were in the backtest, and of which nothing came on days on which others' did."""
+    names = [name for name, due in found.unmeasured.items() if due[~late].any()]
+    if not names:
+        return []
+    text = (
+        f"{len(names):,} series that the backtest had are not judged, since no actual value of them is a number: "
+        f"{', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)}; who brings them (POST /v1/timeseries/actuals)?"
+    )
+    numbers = {"value": float(len(names))}
+    return [Check(name="series without values", outcome=Outcome.INCONCLUSIVE, text=text, numbers=numbers)]
 
 
 def evidence(deviations: Floats, cap: float = math.inf) -> Floats:
@@ -286,7 +308,7 @@ def _slices(errors: Errors, late: NDArray[np.bool_], accuracy: Accuracy, setting
     }
     text = f"{len(found)} slices: most evidence {found.get(worst, 0.0):.1f} ({worst}), needed {needed:.1f}"
     if worse:
-        text = f"{len(worse)} of {len(found)} slices got worse: {', '.join(_told(errors, accuracy, worse[:5]))}"
+        text = f"{len(worse)} of {len(found)} slices got worse: {', '.join(_told(errors, accuracy, worse[:NAMED]))}"
     outcome = Outcome.FAIL if worse else Outcome.PASS if known else Outcome.INCONCLUSIVE
     return Check(name="slices", outcome=outcome, text=text, numbers=numbers)
 

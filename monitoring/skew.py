@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data import gaps
+from data import durations, gaps
 from data.errors import NotFoundError
 from data.features import Design, Rows
 from data.forecaster import verify
@@ -37,7 +37,8 @@ def check(context: Context) -> Verdict:
         return _undecided("no service says which model it serves (model_info)")
     if context.record is None:
         return _undecided("there is no record: deploy the service, or name its record with --record")
-    samples = sampled(context.record, served.version, served.bento, settings.most)
+    since = context.now - durations.seconds(settings.window)
+    samples = sampled(context.record, served.version, served.bento, since, settings.most)
     try:
         card = verify(model.folder(served))
     except NotFoundError as err:
@@ -73,8 +74,8 @@ def judge(samples: Sequence[SampleEntry], design: Design, settings: Skew) -> Ver
         )
     if len(samples) < settings.requests:
         return _undecided(
-            f"{len(samples)} sampled requests in the record, wanted {settings.requests} or more: a worker keeps one each "
-            "BENTOCAST_RECORD_SAMPLE"
+            f"{len(samples)} sampled requests of the last {settings.window} in the record, wanted {settings.requests} or more "
+            "(skew.window, skew.requests): a worker keeps one each BENTOCAST_RECORD_SAMPLE"
         )
     text = f"{len(design.names)} features and the scale agree to the last bit in {len(samples)} requests"
     numbers = {"requests": len(samples), "value": 0, "limit": 0}

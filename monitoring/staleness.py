@@ -2,7 +2,7 @@
 
 Times are told by whoever knows them: the record, the service, the Pushgateway; where nobody pushes, by MLflow and by the
 files that the pipeline made. A time that nobody tells is inconclusive, one in the future is an error: of two clocks one is
-wrong, and no age can be told.
+wrong, and no age can be told. Actual values of the future, which anybody may send, are left out and told of.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from data.errors import BentocastError
 from data.monitoring import Staleness
 from data.verdict import Check, Outcome, Verdict
 from monitoring.context import Context
-from service.record.newest import newest
+from service.record.newest import NAMED, Newest, newest
 
 #: How far clocks of two machines may be apart.
 CLOCKS_SECONDS = 300.0
@@ -61,15 +61,17 @@ def check(context: Context) -> Verdict:
     succeeded = _by_stage(context, SUCCESS)
     began = _by_stage(context, STARTED)
     stages = [Started(stage, at, succeeded.get(stage, 0.0)) for stage, at in began.items()]
+    actual, ahead = _actual(context, settings)
     moments = [
-        Moment("data: the newest actual value", *_by_wall(context, _asked(lambda: _actual(context))), settings.data),
+        actual,
         Moment("table: its newest row", *_by_wall(context, _table()), settings.table),
         Moment("features", *_pushed(succeeded, FEATURES, _features), settings.features),
         Moment("training", *_pushed(succeeded, LAST, lambda: _asked(lambda: _run(context))), settings.training),
         Moment("model: the data that it was trained on", *_by_wall(context, _trained_until(context)), settings.model),
         *_monitor(context, settings),
     ]
-    return judge(moments, stages, context.now, settings)
+    found = judge(moments, stages, context.now, settings)
+    return Verdict.of([*found.checks, *ahead])
 
 
 def judge(moments: Sequence[Moment], stages: Sequence[Started], now: float, settings: Staleness) -> Verdict:
@@ -140,14 +142,56 @@ def _asked(ask: Callable[[], Told]) -> Told:
         return None, err.message
 
 
-def _actual(context: Context) -> Told:
+def _actual(context: Context, settings: Staleness) -> tuple[Moment, list[Check]]:
+    """The age of the data by the record, and what is wrong with values in it."""
+    name, unknown = "data: the newest actual value", "there is no record: start the service with BENTOCAST_RECORD=true"
     if context.record is None:
-        return None, "there is no record: start the service with BENTOCAST_RECORD=true"
-    found, later = newest(context.record, int(context.wall + CLOCKS_SECONDS))
-    ahead = f"; left out: {later:,} of later than now (find who sent them)" if later else ""
-    if found is None:
-        return None, f"the record has none: POST /v1/timeseries/actuals{ahead}"
-    return found, f"in the record{ahead}"
+        return Moment(name, None, unknown, settings.data), []
+    limit = durations.seconds(settings.data)
+    try:
+        found = newest(context.record, context.now - limit, int(context.wall + CLOCKS_SECONDS))
+    except BentocastError as err:
+        return Moment(name, None, err.message, settings.data), []
+    told = slowest(found, int(context.wall - limit), settings.silent)
+    return Moment(name, *_by_wall(context, told), settings.data), _ahead(found)
+
+
+def slowest(found: Newest, least: int, silent: float) -> Told:
+    """Time of the newest actual value of the series that is slowest, but for a share of them that may be silent.
+
+    Series count that clients had forecast and of which a value ever came: others may be names that nobody measures.
+    Where nobody had any forecast, one value of any series has to do.
+
+    Args:
+        found: in the record.
+        least: seconds since 1970, before which a series is silent.
+        silent: share of the series.
+    """
+    if not found.asked:
+        return found.at, "the record has none: POST /v1/timeseries/actuals" if found.at is None else "in the record"
+    if not found.by_series:
+        return (
+            None,
+            f"the record has none of the {found.asked:,} series that were forecast: POST /v1/timeseries/actuals",
+        )
+    slow = sorted(found.by_series, key=lambda name: found.by_series[name])
+    behind = [name for name in slow if found.by_series[name] < least]
+    told = f"in the record, by {len(slow):,} of {found.asked:,} series that are forecast"
+    if behind:
+        told += f"; silent are {len(behind):,} of them: {', '.join(behind[:NAMED])}" + ", ..." * (len(behind) > NAMED)
+    return found.by_series[slow[int(silent * len(slow))]], told
+
+
+def _ahead(found: Newest) -> list[Check]:
+    """Values of the future: they are no age, and will be compared with forecasts when their time has come."""
+    if not found.later:
+        return []
+    text = (
+        f"{found.later:,} of the last actual values in the record are of times after now, and left out (of series "
+        f"{', '.join(found.later_series)}): set the clock of who sent them, or monitoring.utc_offset where data have local "
+        "time, and send them again"
+    )
+    return [Check(name="future values", outcome=Outcome.INCONCLUSIVE, text=text, numbers={"value": float(found.later)})]
 
 
 def _by_wall(context: Context, told: Told) -> Told:

@@ -197,6 +197,16 @@ class ModelMetrics:
         for binned in (*self._features, self._forecast):
             for name, share in zip(binned.names, binned.bins.shares, strict=True):
                 reference.labels(binned.feature, name).set(share)
+        missing = Gauge(
+            "model_feature_reference_missing_ratio",
+            "Share of a feature's values that were missing in training",
+            ["feature"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        for binned in self._features:
+            if binned.bins.missing is not None:
+                missing.labels(binned.feature).set(binned.bins.missing)
         self._inputs = Inputs(design, registry)
         self._told(served, registry)
 

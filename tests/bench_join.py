@@ -22,7 +22,10 @@ from service.record.address import Address
 from service.record.engine import open_engine
 from service.record.pairs import pairs
 from service.record.tables import create
+from tests.bench_wanted import Wanted, tell
 
+#: What joining `VALUES` may take.
+SECONDS, GIGABYTES = 60.0, 2.0
 VALUES = 10_000_000
 SERIES = 1_000
 HOUR = 3_600
@@ -102,8 +105,9 @@ def pandas(path: Path) -> tuple[int, float, float]:
 CONTENDERS: dict[str, Callable[[Path], tuple[int, float, float]]] = {"ours": ours, "pandas": pandas}
 
 
-def join(rounds: int, values: int = VALUES, horizons: tuple[int, ...] = (24, 1)) -> None:
-    """Seconds and peak memory of each contender, in turn, each in a process of its own."""
+def join(rounds: int, values: int = VALUES, horizons: tuple[int, ...] = (24, 1)) -> bool:
+    """Seconds and peak memory of each contender, in turn, each in a process of its own; whether ours are as wanted."""
+    wanted = []
     print("\n| join | contender | seconds (median) | processor | times ours | peak memory |\n|---|---|---|---|---|---|")
     for horizon in horizons:
         with tempfile.TemporaryDirectory(prefix="bentocast-bench-") as folder:
@@ -127,6 +131,12 @@ def join(rounds: int, values: int = VALUES, horizons: tuple[int, ...] = (24, 1))
                 f"| {rows} | {name} | {statistics.median(seconds):.1f} | {cpu:.1f} | {ratio:.1f}x | {memory / 2**30:.2f} GiB |",
                 flush=True,
             )
+            if name == "ours":
+                wanted += [
+                    Wanted(f"join of {rows}", statistics.median(seconds), SECONDS, " s"),
+                    Wanted(f"memory of it, {rows}", memory / 1e9, GIGABYTES, " GB"),
+                ]
+    return tell(wanted)
 
 
 def main(name: str, path: str) -> None:

@@ -29,6 +29,7 @@ from loadtests.arrivals import Source, picks
 from loadtests.gate import bentos
 from loadtests.lock import alone
 from loadtests.processes import Server, running
+from tests.bench_wanted import NOT_REACHED, Wanted, tell
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,8 @@ WATCHED, RECORDED, BARE = "watched", "recorded", "bare"
 SIDES = (WATCHED, RECORDED, BARE)
 #: Prometheus asks once in so many seconds; connections are as in `make bench-serving`.
 PIECE_SECONDS, CONNECTIONS = 15.0, 16
+#: Of the throughput of what is not watched, so much has to be left.
+LEFT = 0.95
 UNCOUNTED = """
 
 _counted = Worker.of.__func__  # type: ignore[attr-defined]
@@ -51,10 +54,11 @@ Worker.of = classmethod(_uncounted)  # type: ignore[assignment,method-assign]
 """
 
 
-def monitoring(rounds: int) -> None:
+def monitoring(rounds: int) -> bool:
     """Throughput and processor time of each side over those of the next: the median, and all rounds from least to most.
 
-    Needs a Bento in the store (`make bento`) and Prometheus (`make test-services` installs it).
+    Whether watching costs no more throughput than it may. Needs a Bento in the store (`make bento`) and Prometheus
+    (`make test-services` installs it).
     """
     newest = bentos.find("bentocast:latest")
     copy = spoiled.make(newest.tag, UNCOUNTED, "uncounted")
@@ -76,14 +80,14 @@ def monitoring(rounds: int) -> None:
                 }
                 record = commands[WATCHED].environment["BENTOCAST_RECORD_URL"]
                 with _watching(folder, servers[WATCHED].port, record) as watchers:
-                    _compare(sources, servers, watchers, rounds)
+                    return _compare(sources, servers, watchers, rounds)
     finally:
         spoiled.remove(copy)
 
 
 def _compare(
     sources: Mapping[str, Source], servers: Mapping[str, Server], watchers: psutil.Process, rounds: int
-) -> None:
+) -> bool:
     draw = np.random.default_rng(0)
     rates: list[dict[str, float]] = []
     works: list[dict[str, float]] = []
@@ -108,6 +112,8 @@ def _compare(
         cells = [_ratios(each, WATCHED, RECORDED), _ratios(each, RECORDED, BARE)]
         print(f"| {name} (bare: {bare:.0f}) | {' | '.join(cells)} |", flush=True)
     print(f"| beside the service: share of a core | {statistics.median(beside):.3f} | |", flush=True)
+    left = statistics.median(one[WATCHED] / one[RECORDED] for one in rates[1:])
+    return tell([Wanted("requests/s, watched over recorded", left, LEFT, most=False)])
 
 
 def _processor_seconds(watchers: psutil.Process) -> float:
@@ -160,4 +166,4 @@ def _send(watchers: psutil.Process, number: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    monitoring(int(sys.argv[1]))
+    sys.exit(0 if monitoring(int(sys.argv[1])) else NOT_REACHED)

@@ -121,4 +121,5 @@ def _bins(values: NDArray[np.floating]) -> Bins:
         shares=tuple(map(float, shares)),
         low=float(known.min()) if known.size else None,
         high=float(known.max()) if known.size else None,
+        missing=1 - known.size / values.size if values.size else None,
     )

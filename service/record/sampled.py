@@ -9,13 +9,14 @@ from service.record.samples import SampleEntry, decode
 from service.record.tables import SAMPLES
 
 
-def sampled(url: str, model_version: str, bento: str, most: int) -> list[SampleEntry]:
+def sampled(url: str, model_version: str, bento: str, since: float, most: int) -> list[SampleEntry]:
     """The newest sampled requests that a Bento answered with a version of the model; none from a record without them.
 
     Args:
         url: as in `RecordSettings`.
         model_version: in MLflow's registry.
         bento: its tag.
+        since: seconds since 1970, UTC: earlier ones say nothing of what the service does now.
         most: how many.
 
     Raises:
@@ -27,7 +28,7 @@ def sampled(url: str, model_version: str, bento: str, most: int) -> list[SampleE
             return []
         newest = (
             select(SAMPLES)
-            .where(SAMPLES.c.model_version == model_version, SAMPLES.c.bento == bento)
+            .where(SAMPLES.c.model_version == model_version, SAMPLES.c.bento == bento, SAMPLES.c.created_at >= since)
             .order_by(SAMPLES.c.created_at.desc())
             .limit(most)
         )

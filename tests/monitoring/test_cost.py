@@ -96,9 +96,31 @@ def test_the_gate_of_what_serves_counts(outcome: str) -> None:
     assert found[0].text == f"load gate of b:2: {outcome}"
 
 
-@pytest.mark.parametrize("bento", ["b:9", None])
-def test_what_serves_without_a_gate_is_not_judged_by_others(bento: str | None) -> None:
-    assert cost.judge_gates([gate(1, 1.0, "fail")], bento, SETTINGS) == []
+def test_what_serves_without_a_gate_is_told_of_where_others_have_one() -> None:
+    (check,) = cost.judge_gates([gate(1, 1.0, "fail")], "b:9", SETTINGS)
+    assert check.outcome is Outcome.INCONCLUSIVE
+    assert check.text == (
+        "load gate: 1 versions have one, and b:9, which serves, has none: run `python -m loadtests gate`"
+    )
+    assert cost.judge_gates([gate(1, 1.0, "fail")], None, SETTINGS) == []
+
+
+@pytest.mark.parametrize("runs", [[], [Run(1.0, {}, {}, {"baseline": "b:9", "candidate": "b:9", "outcome": "fail"})]])
+def test_where_nobody_has_a_gate_that_is_said_and_no_more(runs: list[Run]) -> None:
+    (check,) = cost.judge_gates(runs, "b:9", SETTINGS)
+    assert check.outcome is Outcome.PASS
+    assert check.text.startswith("load gate: no version has one, nothing is compared under equal load")
+
+
+@pytest.mark.parametrize(("lacking", "outcome"), [(7, Outcome.INCONCLUSIVE), (3, Outcome.PASS)])
+def test_a_figure_that_a_gate_did_not_measure_is_told_of(lacking: int, outcome: Outcome) -> None:
+    runs = [gate(number, 1.01) for number in range(8)]
+    del runs[lacking].metrics["p95.estimate"]
+    found = {check.name: check for check in cost.judge_gates(runs, "b:7", SETTINGS)}
+    assert found["p99 over 8 gates"].text == "p99 over 8 gates 1.083 <= 1.3 (limit)"
+    (check,) = (check for name, check in found.items() if name.startswith("p95"))
+    assert check.outcome is outcome
+    assert f"the load gate of b:{lacking} measured none" in check.text
 
 
 def histogram(seconds: Floats) -> dict[float, float]:
@@ -166,6 +188,40 @@ def test_a_process_that_started_anew_begins_anew() -> None:
     assert cost.judge_leak("memory", times, np.concatenate([before, after]), SETTINGS).outcome is Outcome.PASS
 
 
+def lived(*minutes: float, seed: int = 0, leak_a_minute: float = 0.0) -> tuple[Floats, Floats]:
+    """One process after another under the same name, each for so many minutes."""
+    parts = [memory(each / 60, seed + place, leak_a_minute)[1] for place, each in enumerate(minutes)]
+    values = np.concatenate(parts)
+    return np.arange(values.size, dtype=np.float64) * 300.0, values
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_leak_that_kills_its_process_again_and_again_is_found_by_the_lives_before(seed: int) -> None:
+    minutes = np.random.default_rng(seed).uniform(50, 130, 20)
+    check = cost.judge_leak("memory", *lived(*minutes, 30, seed=seed, leak_a_minute=20.0), SETTINGS)
+    assert check.outcome is Outcome.FAIL, check.text
+    assert check.numbers["slope"] == pytest.approx(20 * MB / MINUTE, rel=0.3)
+    assert check.name == "memory"
+
+
+def test_lives_that_are_all_too_short_are_told_of() -> None:
+    check = cost.judge_leak("memory", *lived(*[50] * 10, leak_a_minute=20.0), SETTINGS)
+    assert check.outcome is Outcome.INCONCLUSIVE
+    assert check.text == (
+        "memory: watched for 0.8 h, wanted 2 h before a leak can be told; it fell and began anew 9 times, 9 of them in the "
+        "last day: is it killed for lack of memory?"
+    )
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("minutes", [(3_000, 60), (70, 90, 110, 80, 100, 75), (20, 20, 20, 600, 90)])
+def test_a_sound_process_that_was_started_anew_is_inconclusive_for_a_while(
+    seed: int, minutes: tuple[float, ...]
+) -> None:
+    check = cost.judge_leak("memory", *lived(*minutes, seed=100 * seed), SETTINGS)
+    assert check.outcome is Outcome.INCONCLUSIVE, check.text
+
+
 def test_a_cache_that_fills_is_no_leak() -> None:
     at = np.arange(0, 24 * HOUR, 300.0)
     values = (200 + 300 * np.minimum(1, at / (12 * HOUR))) * MB
@@ -218,7 +274,7 @@ def test_pages_of_two_versions_are_told_apart(tmp_path: Path, monkeypatch: pytes
     assert "memory of v1" not in found  # it has ended
     assert found["p95 of v2 / of v1"].outcome is Outcome.FAIL
     assert found["cost.train.seconds"].text == "cost.train.seconds: 1 runs, wanted 4: there is no past to compare with"
-    assert "load gate" not in found
+    assert "load gate" not in found  # nothing says what it serves
 
 
 def test_pages_of_two_like_versions_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +282,24 @@ def test_pages_of_two_like_versions_pass(tmp_path: Path, monkeypatch: pytest.Mon
     served = {name: check for name, check in found.items() if name.startswith(("p", "memory"))}
     assert {check.outcome for check in served.values()} == {Outcome.PASS}
     assert set(served) >= {"memory of v2", "memory of v2 / of v1", "p50 of v2 / of v1"}
+
+
+def test_a_step_while_a_version_serves_is_found_beside_the_version_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten days after a rollout answers take a second, as of today: over its whole life the version looks well."""
+    metrics = Pages()
+    for hour in range(13 * 24):
+        version, since = ("v1", hour) if hour < 2 * 24 else ("v2", hour - 2 * 24)
+        slow = max(0, hour - 12 * 24)
+        of = f'endpoint="/v1/timeseries/forecast",service_version="{version}"'
+        edges = {"0.1": since - slow, "1": since, "+Inf": since}
+        lines = [f'{BUCKET}{{{of},le="{edge}"}} {100 * count}' for edge, count in edges.items()]
+        metrics.read("\n".join(lines) + "\n", version, 1e9 + HOUR * hour)
+    context = Context(tiny.params(), metrics.now, metrics, None)
+    found = {check.name: check.outcome for check in cost._latency(context, SETTINGS)}
+    assert found["p50 of v2 / of v1"] is Outcome.PASS
+    assert found["p50 of the last 1d / of the time before"] is Outcome.FAIL
 
 
 def test_probes_are_no_requests_whose_latency_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

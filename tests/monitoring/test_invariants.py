@@ -87,6 +87,50 @@ def test_values_beyond_training_fail() -> None:
     assert texts(verdict) == ["lag_1 lies beyond all of training in 5.1% of 1,000 values over 7d, at most 5.0% (limit)"]
 
 
+@pytest.mark.parametrize(
+    ("name", "usual", "missing", "text"),
+    [
+        (
+            "7d",
+            {"lag_1": 0.0},
+            1_001.0,
+            "lag_1 is missing in 50.0% of 2,001 values over 7d, 0.0% in training, at most 50.0% (limit)",
+        ),
+        (
+            "7d",
+            {"lag_1": 0.6},
+            4_001.0,
+            "lag_1 is missing in 80.0% of 5,001 values over 7d, 60.0% in training, at most 80",
+        ),
+        ("7d", {"lag_1": 0.6}, 3_999.0, None),
+        ("7d", {"lag_1": 1.0}, 1e9, None),
+        (
+            "7d",
+            {},
+            1e9,
+            "lag_1 is missing in 100.0% of 1,000,001,000 values over 7d, of training it is not known",
+        ),
+        ("1d", {"lag_1": 0.0}, 1e9, "lag_1 is missing"),
+        ("1d", {"lag_1": 0.1}, 1e9, None),  # a holiday
+        ("1d", {}, 1e9, None),
+    ],
+)
+def test_a_feature_that_is_missing_and_was_there_in_training_fails(
+    name: str, usual: dict[str, float], missing: float, text: str | None
+) -> None:
+    verdict = judged(replace(QUIET, name=name, like=name, missing={"lag_1": missing, "forecast": 0.0}, usual=usual))
+    found = texts(verdict)
+    assert len(found) == (text is not None)
+    assert text is None or found[0].startswith(text)
+
+
+def test_a_feature_that_is_not_there_at_all_is_found_by_itself() -> None:
+    """Nothing is left of it to count in bins."""
+    verdict = judged(replace(QUIET, bins={}, counted={}, outside={}, missing={"lag_1": 1e3}, usual={"lag_1": 0.0}))
+    assert verdict.outcome is Outcome.FAIL
+    assert texts(verdict)[0].startswith("lag_1 is missing in 100.0% of 1,000 values")
+
+
 def test_drift_fails_above_what_training_does_itself() -> None:
     bins = np.array([700.0, 100.0, 100.0, 100.0])
     verdict = judged(replace(QUIET, bins={**QUIET.bins, "lag_1": bins}))
@@ -202,6 +246,18 @@ def test_changes_are_found(town: World, change: Any, text: str) -> None:
         assert not found
     else:
         assert any(one.startswith(text) for one in found), found
+
+
+def test_a_feature_that_the_service_lost_is_found(town: World) -> None:
+    """It counts as missing whatever is sent; the card says that training had all of it."""
+    service = Service(town)
+    (lost,) = (one for one in service.metrics.model._features if one.feature == "future_temperature")
+    lost.count = lambda values: lost._missing.inc(values.size)  # type: ignore[method-assign]
+    service.live(1.1)
+    found = texts(invariants.check(service.context()))
+    assert any(
+        one.startswith("future_temperature is missing in 100.0% of") and "0.0% in training" in one for one in found
+    ), found
 
 
 def test_an_hour_of_load_is_no_drift(town: World) -> None:

@@ -267,6 +267,55 @@ def test_series_that_nobody_measures_are_left_out_and_told_of(came: float) -> No
     assert strangers == 3 - came
 
 
+def as_pairs(batch: Batch, names: list[str]) -> Pairs:
+    """As the record gives them; what has no actual value has none in the record."""
+    return Pairs(
+        series=np.array(names, dtype=object)[batch.series],
+        model_version=np.array(["7"], dtype=object).repeat(batch.time.size),
+        created_at=batch.time.astype(np.float64),
+        origin=(batch.time - HOUR * batch.step).astype("datetime64[s]"),
+        step=batch.step,
+        time=batch.time.astype("datetime64[s]"),
+        forecast=batch.forecast,
+        levels=np.empty(0),
+        quantiles=np.empty((0, batch.time.size)),
+        actual=batch.actual,
+        has_actual=~np.isnan(batch.actual),
+    )
+
+
+@pytest.mark.parametrize("silent", [2, 4])
+def test_a_known_series_of_which_nothing_comes_is_named(silent: int) -> None:
+    batch = city(14)
+    without = batch._replace(actual=np.where(batch.series == silent, np.nan, batch.actual))
+    days = Days(START + 14 * DAY, 14, HOUR)
+    made = quality.gather(lambda: [as_pairs(without, NAMES)], REFERENCE, days)
+    verdict = quality.judge(made, REFERENCE, SETTINGS)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert named(verdict, "series without values").text == (
+        "1 series that the backtest had are not judged, since no actual value of them is a number: "
+        f"{NAMES[silent]}; who brings them (POST /v1/timeseries/actuals)?"
+    )
+    assert named(verdict, "arrived").outcome is Outcome.PASS
+    whole = quality.gather(lambda: [as_pairs(batch, NAMES)], REFERENCE, days)
+    assert quality.judge(whole, REFERENCE, SETTINGS).passed
+
+
+def test_a_series_that_nobody_measures_or_that_is_only_late_is_not_named() -> None:
+    batch = city(14)
+    last = batch.time >= START + 13 * DAY
+    late = batch._replace(actual=np.where(last | (batch.series == 3), np.nan, batch.actual))
+    late = late.take(
+        last | (batch.series != 4)
+    )  # the fifth is asked for since yesterday, of which nothing came of anybody
+    made = quality.gather(
+        lambda: [as_pairs(late, ["a", "b", "c", "stranger", "e"])], REFERENCE, Days(START + 14 * DAY, 14, HOUR)
+    )
+    assert made.strangers == 1
+    verdict = quality.judge(made, REFERENCE, SETTINGS)
+    assert verdict.passed, str(verdict)
+
+
 def test_nothing_that_came_of_anybody_leaves_nobody_out() -> None:
     due = quality.Arrivals(Days(START, 2, HOUR))
     due.add(Batch(*(np.zeros(3, dtype=np.int64),) * 5), np.zeros(3, dtype=np.int64), np.zeros(3, dtype=bool))  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,7 @@ def keep(made: World, url: str, *histories: History, steps: int | None = None, *
 
 
 def samples(made: World, url: str) -> list[SampleEntry]:
-    return sampled(url, made.served.model_version, made.served.bento, 100)
+    return sampled(url, made.served.model_version, made.served.bento, 0.0, 100)
 
 
 def with_gaps(history: History) -> History:
@@ -157,7 +158,7 @@ def test_too_few_requests_are_inconclusive(town: World, tmp_path: Path) -> None:
     keep(town, url := f"sqlite:///{tmp_path}/record.db", *town.histories(2))
     verdict = skew.judge(samples(town, url), town.forecaster.design, SETTINGS)
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "2 sampled requests in the record, wanted 3 or more" in str(verdict)
+    assert "2 sampled requests of the last 28d in the record, wanted 3 or more" in str(verdict)
 
 
 # What the service keeps
@@ -258,3 +259,18 @@ def test_from_the_service_to_the_verdict(town: World, tmp_path: Path) -> None:
     verdict = skew.check(replace(newer.context(), record=url))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "BentoML's store holds no model 'bentocast' of version 8" in str(verdict)
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern")
+@pytest.mark.usefixtures("store")
+def test_samples_of_long_ago_are_no_pass(town: World, tmp_path: Path) -> None:
+    """Sampling was switched off, or the record broke, a week ago."""
+    url = f"sqlite:///{tmp_path}/record.db"
+    keep(town, url, *town.histories(3))
+    service = Service(town, town.served.model_version, town.served.bento)
+    for days, outcome in ((6, Outcome.PASS), (8, Outcome.INCONCLUSIVE)):
+        service.now = time.time() + days * 86_400
+        service.read()
+        verdict = skew.check(replace(service.context(skew__window="7d", skew__requests=3), record=url))
+        assert verdict.outcome is outcome, str(verdict)
+    assert str(verdict).startswith("INCONCLUSIVE: 0 sampled requests of the last 7d in the record, wanted 3 or more")

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from data import durations, store
 from data.errors import BentocastError
 from data.monitoring import Staleness
-from data.verdict import Outcome, Verdict
+from data.verdict import Check, Outcome, Verdict
 from monitoring import staleness
 from monitoring.context import Context
 from monitoring.pages import Pages
 from monitoring.staleness import Moment, Started
-from service.record.newest import newest
-from tests.service.record.kept import opened
+from service.record.newest import Newest, newest
+from tests.service.record.kept import entry, opened
 from tests.training import tiny
 from tests.training.conftest import at_home
 from training import tracking
@@ -194,14 +194,64 @@ def test_a_stage_that_hangs_and_a_monitor_that_stands_still_fail(home: Path) -> 
 
 
 def test_the_newest_value_is_one_that_is_a_number(tmp_path: Path) -> None:
-    assert newest(record(tmp_path, 5 * DAY, 3 * DAY), int(NOW)) == (int(NOW - 3 * DAY), 0)
+    found = newest(record(tmp_path, 5 * DAY, 3 * DAY), NOW, int(NOW))
+    assert found == Newest(at=int(NOW - 3 * DAY), by_series={}, asked=0, later=0, later_series=())
 
 
-def test_a_value_of_another_century_hides_no_age(home: Path) -> None:
+def test_a_value_of_another_century_hides_no_age_and_is_told_of(home: Path) -> None:
     verdict = checked(page(*PUSHED, SERVED), record(home, -170 * 365 * DAY, 3_600))
-    (data,) = (check for check in verdict.checks if check.name == "data")
-    assert data.outcome is Outcome.PASS
-    assert data.text.endswith("in the record; left out: 1 of later than now (find who sent them)")
+    found = {check.name: check for check in verdict.checks}
+    assert found["data"].outcome is Outcome.PASS
+    assert found["data"].numbers["value"] == 3_600
+    assert found["future values"].outcome is Outcome.INCONCLUSIVE
+    assert found["future values"].text.startswith(
+        "1 of the last actual values in the record are of times after now, and left out (of series s): set the clock"
+    )
+
+
+def asked(folder: Path, ages: dict[str, float | None], at: float = NOW) -> str:
+    """A record of series that were forecast at a moment, each with its newest actual value of this age, or none."""
+    url = record(folder, 40 * DAY)
+    recorder = opened(url)
+    for name in ages:
+        recorder.put(entry(series=name, created_at=at))
+    came = {name: age for name, age in ages.items() if age is not None}
+    times = np.array([int(NOW - age) for age in came.values()], dtype="datetime64[s]")
+    asyncio.run(recorder.put_actuals([*came], times, np.ones(len(came))))
+    asyncio.run(recorder.put_actuals(["stranger"], np.array([int(NOW)], dtype="datetime64[s]"), np.ones(1)))
+    recorder.close()
+    return url
+
+
+def of_data(url: str) -> Check:
+    verdict = checked(page(*PUSHED, SERVED), url)
+    return next(check for check in verdict.checks if check.name == "data")
+
+
+def test_one_series_that_reports_hides_none_that_are_silent(home: Path) -> None:
+    check = of_data(asked(home, {"a": 3_600, "b": 3 * DAY, "c": 5 * DAY, "never measured": None}))
+    assert check.outcome is Outcome.FAIL
+    assert check.numbers["value"] == 5 * DAY
+    assert check.text.endswith("in the record, by 3 of 4 series that are forecast; silent are 2 of them: c, b")
+
+
+def test_a_few_silent_series_of_many_are_named(home: Path) -> None:
+    many: dict[str, float | None] = {f"s{number}": 3_600.0 for number in range(39)}
+    check = of_data(asked(home, many | {"gone": 9 * DAY}))
+    assert check.outcome is Outcome.PASS
+    assert check.text.endswith("silent are 1 of them: gone")
+
+
+def test_series_that_are_forecast_and_never_measured_tell_no_age(home: Path) -> None:
+    check = of_data(asked(home, {"a": None, "b": None}))
+    assert check.outcome is Outcome.INCONCLUSIVE
+    assert "the record has none of the 2 series that were forecast" in check.text
+
+
+def test_series_that_nobody_asks_for_any_more_may_be_silent(home: Path) -> None:
+    check = of_data(asked(home, {"gone": 9 * DAY}, at=NOW - 3 * DAY))
+    assert check.outcome is Outcome.PASS  # by any series, since nothing was forecast
+    assert check.numbers["value"] == 0
 
 
 @pytest.mark.parametrize("offset", [-8, 8])
@@ -215,9 +265,9 @@ def test_ages_of_data_in_local_time_are_told_by_its_clock(home: Path, offset: in
 
 
 def test_an_empty_record_has_no_newest_value(tmp_path: Path) -> None:
-    assert newest(record(tmp_path), int(NOW)) == (None, 0)
+    assert newest(record(tmp_path), NOW, int(NOW)) == Newest(None, {}, 0, 0, ())
 
 
 def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BentocastError, match="there is no such file: has the service kept a record there"):
-        newest(f"sqlite:///{tmp_path}/none.db", int(NOW))
+        newest(f"sqlite:///{tmp_path}/none.db", NOW, int(NOW))

@@ -198,6 +198,8 @@ class TestReference:
             for place, share in enumerate(bins.shares):
                 assert counted.value("model_feature_reference_ratio", feature=feature, bin=str(place)) == share
             assert sum(bins.shares) == pytest.approx(1, abs=0.01)
+        for feature, bins in reference.features.items():
+            assert counted.value("model_feature_reference_missing_ratio", feature=feature) == bins.missing
 
     def test_every_counter_is_there_from_the_start(self, counted: Counted, city: World) -> None:
         """A rate needs two points: a counter that comes into being at its first value has none."""

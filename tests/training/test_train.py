@@ -137,3 +137,4 @@ def test_bins_count_a_value_at_an_edge_into_the_bin_below(values: list[float]) -
         counts[sum(edge < value for edge in bins.edges)] += 1
     wanted = [(count + 0.5) / (len(known) + 0.5 * len(counts)) for count in counts]
     assert list(bins.shares) == pytest.approx(wanted)
+    assert bins.missing == pytest.approx(1 - len(known) / len(values))
