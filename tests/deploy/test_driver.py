@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from data.deployment import Autoscale, Plan, Step
+from data.deployment import ROLLING, Autoscale, Plan, Step
 from deploy import status, versions
 from deploy.autoscale import Autoscaler
 from deploy.faults import BusyError, RolloutError
@@ -20,7 +20,7 @@ from deploy.rollouts.steps import Steps
 from deploy.router.counters import Counters
 from deploy.router.routing import WHOLE
 from deploy.versions import Version
-from tests.deploy.driven import NEW, OLD, Remembering, add, broken, serving, state
+from tests.deploy.driven import NEW, OLD, Asked, Remembering, add, broken, serving, state
 from tests.deploy.upstreams import upstream
 from tests.training.tiny import BENTOML
 
@@ -152,6 +152,26 @@ def test_a_step_waits_while_there_is_doubt(driver: Driver, said: list[str]) -> N
     assert weights.count(WHOLE // 10) == len(held) + 3, (
         "before anything is counted, what settled it, and before the next"
     )
+
+
+def test_a_candidate_that_refuses_what_the_version_before_answers_is_rolled_back(driver: Driver) -> None:
+    """Without a single error, by a plan that compares no answers."""
+    Asked(driver, 2_000, refuses="new")
+    assert driver.begin("rolling", NEW, ROLLING) == "rolled back"
+    why = state(driver, 1)[1]
+    assert why.startswith("fail: refused: ")
+    assert "(canary) against 0 of " in why
+    assert serving(driver) == {"old": WHOLE}
+
+
+def test_a_step_is_not_over_before_its_time(driver: Driver) -> None:
+    """All else that is asked for was there at the first look."""
+    Asked(driver, 20_000)
+    step = Step(weight=0.5, requests=200, at_least="30s", at_most="1min")
+    assert driver.begin("canary", NEW, Plan(steps=(step,))) == "promoted", state(driver, 1)
+    looks = [event for event in driver.fleet.journal.events(1) if event.kind == "look"]
+    assert looks[0].about["verdict"]["outcome"] == "pass"
+    assert 30.0 <= Progress.read(driver.fleet.journal.progress(1) or {}).spent < 35.0
 
 
 def test_those_who_send_a_header_stay_where_they_are_when_it_is_resumed(driver: Driver, said: list[str]) -> None:

@@ -136,8 +136,13 @@ envoy_cluster_upstream_rq_completed{envoy_cluster_name="a-http-mirrored"} 900
 envoy_cluster_external_upstream_rq_completed{envoy_cluster_name="a-http"} 7
 # TYPE envoy_cluster_upstream_rq_xx counter
 envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="a-http"} 4
-envoy_cluster_upstream_rq_xx{envoy_response_code_class="4",envoy_cluster_name="a-http"} 1
+envoy_cluster_upstream_rq_xx{envoy_response_code_class="4",envoy_cluster_name="a-http"} 4
 envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="a-http"} 2
+# TYPE envoy_cluster_upstream_rq counter
+envoy_cluster_upstream_rq{envoy_response_code="404",envoy_cluster_name="a-http"} 1
+envoy_cluster_upstream_rq{envoy_response_code="422",envoy_cluster_name="a-http"} 1
+envoy_cluster_upstream_rq{envoy_response_code="429",envoy_cluster_name="a-http"} 2
+envoy_cluster_upstream_rq{envoy_response_code="400",envoy_cluster_name="a-http-mirrored"} 11
 # TYPE envoy_cluster_grpc_0 counter
 envoy_cluster_grpc_0{envoy_cluster_name="a-grpc"} 2
 # TYPE envoy_cluster_grpc_3 counter
@@ -162,12 +167,12 @@ envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a-http",le="+Inf"} 9
 
 def test_statistics_are_read_by_version() -> None:
     found = counters.read(STATISTICS, ["a", "b"])
-    assert found["a"] == Counters(12, 4, {0.0004995: 0, 0.0030995: 4, float("inf"): 6})
+    assert found["a"] == Counters(12, 4, {0.0004995: 0, 0.0030995: 4, float("inf"): 6}, refused=3)
     assert found["a"].over() == {0.0004995: 6, 0.0030995: 2}
     assert found["a"].seen == 12
     assert found["b"] == Counters()
     copies = counters.read(STATISTICS, ["a"], mirrored=True)["a"]
-    assert copies == Counters(900, 0, {0.0004995: 2, 0.0030995: 8, float("inf"): 900})
+    assert copies == Counters(900, 0, {0.0004995: 2, 0.0030995: 8, float("inf"): 900}, refused=11)
 
 
 def test_grpc_that_got_no_answer_is_one_error() -> None:
@@ -183,6 +188,13 @@ envoy_cluster_grpc_13{envoy_cluster_name="a-grpc"} 1
 envoy_cluster_grpc_14{envoy_cluster_name="a-grpc"} 5
 """
     assert counters.read(text, ["a"])["a"] == Counters(6, 6)
+
+
+def test_a_meter_keeps_what_was_refused() -> None:
+    meter = Meter.from_zero({1: {"a": Counters(10, 1, {}, 2)}})
+    meter.add({1: {"a": Counters(30, 1, {}, 7)}})
+    assert Meter.read(meter.written()).sums == {"a": Counters(20, 0, {}, 5)}
+    assert Counters(9, 0, {}, 1).is_anew(Counters(8, 0, {}, 2))
 
 
 def test_times_counted_before_answers_count_as_requests() -> None:
