@@ -7,10 +7,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from data import durations
 from data.rollout import Judgement
 from data.section import Duration, Section, Share
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
+
+#: Weights are parts of this many.
+WHOLE = 10_000
 
 #: What happens to a rollout whose verdict is not clear when its time is over.
 Undecided = Literal["pause", "rollback"]
@@ -89,6 +93,23 @@ class Step(Section):
         if len(given) != 1:
             raise ValueError(f"got {' and '.join(given) or 'none'} of mirror, weight and header, wanted one")
         return self
+
+    def check(self) -> None:
+        """Refuse what cannot be done. Not when it is read: the journal has steps of rollouts that were tried once.
+
+        Raises:
+            ValueError: it would be undecided before it may be over, or its weight is none or all.
+        """
+        if self.at_least is not None and durations.seconds(self.at_least) >= durations.seconds(self.at_most):
+            raise ValueError(
+                f"got at_least {self.at_least} with at_most {self.at_most}, wanted a longer at_most: by then a step that is "
+                "not over is undecided"
+            )
+        if self.weight is not None and not 1 <= round(self.weight * WHOLE) < WHOLE:
+            raise ValueError(
+                f"got weight {self.weight:g}, wanted {1 / WHOLE} to {1 - 1 / WHOLE}: the router splits requests in parts of "
+                f"{WHOLE}, and this would be none or all of them"
+            )
 
     def __str__(self) -> str:
         if self.mirror is not None:
@@ -260,8 +281,13 @@ class Deploy(Section):
         """A plan with the whole judgement that rollouts by it go by.
 
         Raises:
-            ValueError: what the plan says of it does not go with what is said here.
+            ValueError: what the plan says of it does not go with what is said here, or one of its steps cannot be done.
         """
+        for place, step in enumerate(plan.steps):
+            try:
+                step.check()
+            except ValueError as err:
+                raise ValueError(f"{err} (steps.{place})") from err
         judgement = self.judgement if plan.judgement is None else self.judgement.changed(plan.judgement)
         if self.router.sticky and judgement.cluster == 1:
             raise ValueError(

@@ -150,7 +150,7 @@ def _plan(config: Params, strategy: str, file: Path | None) -> Plan:
     try:
         return config.deploy.judged(read)
     except ValueError as err:
-        raise ConfigError(f"{file}: {err}", param="judgement") from err
+        raise ConfigError(f"{file}: {err}") from err
 
 
 def rollback(config: Params, asked: argparse.Namespace) -> int:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from data import deployment
 from data.deployment import Sticky
 
 #: Weights are parts of this many.
-WHOLE = 10_000
+WHOLE = deployment.WHOLE
 
 #: What an instance speaks; each has clusters, counters and health checks of its own.
 Protocol = Literal["http", "grpc"]
