@@ -70,6 +70,9 @@ class Header(Section):
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     value: str = Field(min_length=1)
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value}"
+
 
 class Step(Section):
     """One step of a rollout, until enough was seen. Give one of `mirror`, `weight` and `header`."""
@@ -154,6 +157,8 @@ class Plan(Section):
     #: much traffic as the candidate's: with another share of it, an instance is quicker or slower whatever its version.
     #: Not where instances are replaced, and so have their share anyway.
     baseline: bool = True
+    #: Those who send this header get the candidate while it has no users yet.
+    preview: Header | None = None
     #: What is to differ from deploy.judgement in rollouts that go by this plan.
     judgement: Judgement | None = None
 
@@ -165,6 +170,10 @@ class Plan(Section):
                 "stay: whom a header chooses, chance does not, and nothing is judged"
             )
         return self
+
+    def header(self, step: Step) -> Header | None:
+        """Whoever sends it gets the candidate in a step: not where it has users, for these would not be split by chance."""
+        return step.header or (self.preview if step.weight is None else None)
 
     def has_baseline(self, step: Step) -> bool:
         """Whether a baseline gets as much traffic as the candidate in a step; one that stays is not judged."""
@@ -182,7 +191,9 @@ CANARY = Plan(
     )
 )
 #: All of it at once, after it was tried on copies, with the old version kept warm.
-BLUE_GREEN = Plan(steps=(Step(mirror=1.0, requests=500),), keep=True)
+BLUE_GREEN = Plan(
+    steps=(Step(mirror=1.0, requests=500),), keep=True, preview=Header(name="x-preview", value="candidate")
+)
 #: Instance by instance.
 ROLLING = Plan(steps=(Step(weight=0.25), Step(weight=0.5), Step(weight=0.75)), replace=True)
 #: On copies alone.

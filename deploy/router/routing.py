@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -60,6 +61,10 @@ class Choice:
     header: str
     value: str
     version: str
+
+    def curl(self, address: str) -> str:
+        """How somebody asks that version."""
+        return f"curl -i -H {shlex.quote(f'{self.header}: {self.value}')} {address}/v1/timeseries/models"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from deploy.rollouts.meter import Meter
 from deploy.router import counters, envoy
 from deploy.router.counters import Counters
 from deploy.router.router import Router, Settings
+from deploy.router.routes import configuration
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
 from tests.deploy.upstreams import routed, upstream
 from tests.ports import free_ports
@@ -39,14 +40,29 @@ BOTH = {"a": (ONE,), "b": (OTHER,)}
         Routing(BOTH | {"a_baseline": (Endpoint(21004, 21005),)}, {"a": 8_000, "a_baseline": 1_000, "b": 1_000}),
         Routing(BOTH, {"a": WHOLE}, mirror=Mirror("b", 0.25)),
         Routing(BOTH, {"a": WHOLE}, choices=(Choice("x-group", "b", "b"),)),
+        Routing(BOTH, {"a": WHOLE}, mirror=Mirror("b", 1.0), choices=(Choice("x-preview", "candidate", "b"),)),
         Routing(BOTH, {"a": WHOLE - 1, "b": 1}, sticky=Sticky(header="x-user")),
         Routing(BOTH, {"a": WHOLE}, choices=(Choice("x-group", "b", "b"),), sticky=Sticky(cookie="who")),
     ],
-    ids=["one", "weights", "baseline", "mirror", "header", "sticky header", "sticky cookie"],
+    ids=["one", "weights", "baseline", "mirror", "header", "preview", "sticky header", "sticky cookie"],
 )
 def test_envoy_takes_it(routing: Routing, tmp_path: Path) -> None:
     Router(tmp_path, Settings(port=18_080, admin_ports=(18_081, 18_082), access_log=True)).write(routing, 1)
     assert (tmp_path / "envoy-18082.yaml").exists()
+
+
+def test_who_asks_for_a_version_is_not_copied_to_it() -> None:
+    """What only the candidate is asked would be held against it, or for it, without anything to compare it with."""
+    preview = Choice("x-preview", "candidate", "b")
+    made = configuration(Routing(BOTH, {"a": WHOLE}, mirror=Mirror("b", 1.0), choices=(preview,)))
+    chosen, others = (
+        [one for one in made["virtual_hosts"][0]["routes"] if ("headers" in one["match"]) == by_header]
+        for by_header in (True, False)
+    )
+    assert [one["route"]["weighted_clusters"]["clusters"][0]["name"] for one in chosen] == ["b-grpc", "b-http"]
+    assert not any("request_mirror_policies" in one["route"] for one in chosen)
+    assert all("request_mirror_policies" in one["route"] for one in others)
+    assert len(others) == 2
 
 
 STARTER = """
