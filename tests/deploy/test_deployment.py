@@ -84,6 +84,17 @@ def test_a_step_that_stays_is_not_judged_and_has_no_baseline() -> None:
     assert [whole.has_baseline(step) for step in whole.steps] == [True, False]
 
 
+def test_the_plan_of_retrained_models_is_checked_as_well() -> None:
+    whole = params.load(ROOT / "params.yaml").model_dump(mode="json", exclude_unset=True)
+    whole["monitoring"]["loop"] = {"rollout": {"steps": [{"weight": 0.1, "at_least": "1h"}]}}
+    with pytest.raises(ConfigError) as err:
+        params.parse(whole)
+    assert err.value.message == (
+        "params.yaml: the file: got at_least 1h with at_most 30min, wanted a longer at_most: by then a step that is not over "
+        "is undecided (steps.0) (of monitoring.loop.rollout)"
+    )
+
+
 @pytest.mark.parametrize("weight", [0.0001, 0.9999, 0.3333333])
 def test_what_the_router_can_split(weight: float) -> None:
     plan = Plan(steps=(Step(weight=weight, at_least="5min", at_most="6min"),))
