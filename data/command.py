@@ -16,9 +16,9 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> None:
     """Run a command and exit with its code.
 
     Exit codes: 0 done, 1 a fault of ours (with a traceback), 2 configuration or usage, 3 data, 4 source,
-    5 model, 6 registry, 7 gate, 8 a gate that is inconclusive, 9 a load test or a verdict in error, 10 a rollout, a
-    retraining or a server that cannot be begun or a Dask cluster that cannot be used, 74 the disk, 130 interrupted,
-    141 nobody reads its output any more.
+    5 model, 6 registry or what is not there, 7 gate, 8 a gate that is inconclusive, 9 a load test or a verdict in error,
+    10 a rollout, a retraining or a server that cannot be begun or a Dask cluster that cannot be used, 74 the disk,
+    130 interrupted, 141 nobody reads its output any more.
     """
     try:
         _written(main, argv)

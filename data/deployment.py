@@ -7,10 +7,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from data import durations
 from data.rollout import Judgement
 from data.section import Duration, Section, Share
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
+
+#: Weights are parts of this many.
+WHOLE = 10_000
 
 #: What happens to a rollout whose verdict is not clear when its time is over.
 Undecided = Literal["pause", "rollback"]
@@ -66,6 +70,9 @@ class Header(Section):
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     value: str = Field(min_length=1)
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value}"
+
 
 class Step(Section):
     """One step of a rollout, until enough was seen. Give one of `mirror`, `weight` and `header`."""
@@ -89,6 +96,23 @@ class Step(Section):
         if len(given) != 1:
             raise ValueError(f"got {' and '.join(given) or 'none'} of mirror, weight and header, wanted one")
         return self
+
+    def check(self) -> None:
+        """Refuse what cannot be done. Not when it is read: the journal has steps of rollouts that were tried once.
+
+        Raises:
+            ValueError: it would be undecided before it may be over, or its weight is none or all.
+        """
+        if self.at_least is not None and durations.seconds(self.at_least) >= durations.seconds(self.at_most):
+            raise ValueError(
+                f"got at_least {self.at_least} with at_most {self.at_most}, wanted a longer at_most: by then a step that is "
+                "not over is undecided"
+            )
+        if self.weight is not None and not 1 <= round(self.weight * WHOLE) < WHOLE:
+            raise ValueError(
+                f"got weight {self.weight:g}, wanted {1 / WHOLE} to {1 - 1 / WHOLE}: the router splits requests in parts of "
+                f"{WHOLE}, and this would be none or all of them"
+            )
 
     def __str__(self) -> str:
         if self.mirror is not None:
@@ -133,6 +157,8 @@ class Plan(Section):
     #: much traffic as the candidate's: with another share of it, an instance is quicker or slower whatever its version.
     #: Not where instances are replaced, and so have their share anyway.
     baseline: bool = True
+    #: Those who send this header get the candidate while it has no users yet.
+    preview: Header | None = None
     #: What is to differ from deploy.judgement in rollouts that go by this plan.
     judgement: Judgement | None = None
 
@@ -144,6 +170,10 @@ class Plan(Section):
                 "stay: whom a header chooses, chance does not, and nothing is judged"
             )
         return self
+
+    def header(self, step: Step) -> Header | None:
+        """Whoever sends it gets the candidate in a step: not where it has users, for these would not be split by chance."""
+        return step.header or (self.preview if step.weight is None else None)
 
     def has_baseline(self, step: Step) -> bool:
         """Whether a baseline gets as much traffic as the candidate in a step; one that stays is not judged."""
@@ -161,7 +191,9 @@ CANARY = Plan(
     )
 )
 #: All of it at once, after it was tried on copies, with the old version kept warm.
-BLUE_GREEN = Plan(steps=(Step(mirror=1.0, requests=500),), keep=True)
+BLUE_GREEN = Plan(
+    steps=(Step(mirror=1.0, requests=500),), keep=True, preview=Header(name="x-preview", value="candidate")
+)
 #: Instance by instance.
 ROLLING = Plan(steps=(Step(weight=0.25), Step(weight=0.5), Step(weight=0.75)), replace=True)
 #: On copies alone.
@@ -260,8 +292,13 @@ class Deploy(Section):
         """A plan with the whole judgement that rollouts by it go by.
 
         Raises:
-            ValueError: what the plan says of it does not go with what is said here.
+            ValueError: what the plan says of it does not go with what is said here, or one of its steps cannot be done.
         """
+        for place, step in enumerate(plan.steps):
+            try:
+                step.check()
+            except ValueError as err:
+                raise ValueError(f"{err} (steps.{place})") from err
         judgement = self.judgement if plan.judgement is None else self.judgement.changed(plan.judgement)
         if self.router.sticky and judgement.cluster == 1:
             raise ValueError(

@@ -60,9 +60,10 @@ class RequestError(BentocastError):
 
 
 class NotFoundError(BentocastError):
-    """A client named a model or a path that is not served here."""
+    """Somebody named a model, a Bento, a file or a path that is not here."""
 
     status = 404
+    exit_code = 6
     code = "not_found"
 
 

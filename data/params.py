@@ -329,6 +329,15 @@ class Params(Section):
     deploy: Deploy = Deploy()
     monitoring: Monitoring = Monitoring()
 
+    @model_validator(mode="after")
+    def _can_be_rolled_out(self) -> Self:
+        """Or a retraining would find it out hours later."""
+        try:
+            self.deploy.judged(self.monitoring.loop.rollout)
+        except ValueError as err:
+            raise ValueError(f"{err} (of monitoring.loop.rollout)") from err
+        return self
+
 
 def load(path: Path = PARAMS) -> Params:
     """Read and check params.yaml whole.

@@ -18,6 +18,9 @@ BESIDE_STEPS = 7
 #: Ratios of latencies are whole steps up to rounding.
 ROUNDING = 1e-9
 
+#: Of the part of errors, what answers that are errors have, and those that refuse the request.
+OF_ERRORS = {"errors": 5 / 6, "refused": 1 / 6}
+
 Part = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -31,10 +34,15 @@ class Parts(Section):
 
     #: Whether requests were split as configured.
     split: Part = 0.05
+    #: Both kinds of them (`OF_ERRORS`): plans that an earlier program kept in the journal have one part for both.
     errors: Part = 0.6
     slowness: Part = 0.2
     answers: Part = 0.1
     accuracy: Part = 0.05
+
+    def of(self, check: str) -> float:
+        """What a check has."""
+        return self.errors * OF_ERRORS[check] if check in OF_ERRORS else float(getattr(self, check))
 
     @model_validator(mode="after")
     def _are_parts_of_one(self) -> Self:
@@ -45,7 +53,7 @@ class Parts(Section):
 
 
 class ErrorLimits(Section):
-    """How many more errors than the stable version's a canary may have."""
+    """How many more errors than the stable version's a canary may have, and how many more requests it may refuse."""
 
     #: Ratio of rates that is no harm; above it, the canary fails.
     tolerated: float = Field(default=1.0, ge=0.5, le=10)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from data import command, configuration, validation
 from data.deployment import Plan
-from data.errors import ConfigError, NotFoundError
+from data.errors import ConfigError
 from data.params import PARAMS, Params
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _plan(config: Params, strategy: str, file: Path | None) -> Plan:
     try:
         return config.deploy.judged(read)
     except ValueError as err:
-        raise ConfigError(f"{file}: {err}", param="judgement") from err
+        raise ConfigError(f"{file}: {err}") from err
 
 
 def rollback(config: Params, asked: argparse.Namespace) -> int:
@@ -208,12 +208,14 @@ def history(config: Params, _: argparse.Namespace) -> int:
 
 def report(config: Params, asked: argparse.Namespace) -> int:
     """Write the report of a rollout (default: the newest) and print where it is."""
+    from deploy.faults import RolloutError
     from deploy.rollouts import report as page
 
     fleet = _fleet(config)
     found = fleet.journal.rollout(asked.number) if asked.number else next(iter(fleet.journal.rollouts()), None)
     if found is None:
-        raise NotFoundError("there is no such rollout: see `python -m deploy history`")
+        which = f"there is no rollout {asked.number}" if asked.number else "there is no rollout yet"
+        raise RolloutError(f"{which}: see `python -m deploy history`")
     print(page.write(page.Story.of(fleet.journal, found), fleet.place.reports))
     return 0
 
@@ -223,11 +225,19 @@ def verdict(config: Params, asked: argparse.Namespace) -> int:
     from deploy.verdicts import given, journaled
 
     if asked.serve:
+        from deploy import ports
+        from deploy.faults import RolloutError
         from deploy.verdicts import server
         from deploy.verdicts.prometheus import Prometheus
 
         url = asked.prometheus or os.environ.get(PROMETHEUS)
         source = Prometheus(url) if url else None
+        why = ports.refusal(asked.host, asked.port)
+        if why:
+            raise RolloutError(
+                f"verdicts cannot be served on {asked.host}:{asked.port} ({why}): end what listens there, or give another "
+                "--port or --host"
+            )
         command.say(f"verdicts on http://{asked.host}:{asked.port}/verdict (Ctrl-C ends it)")
         server.serve(server.Judge(config.deploy.judgement, source, journaled.last), asked.host, asked.port)
         return 0

@@ -15,12 +15,12 @@ from typing import Any
 from data import command
 from data.atomic import replacing
 from data.deployment import Deploy
-from deploy import settings, versions
+from deploy import ports, settings, versions
 from deploy.faults import RolloutError, RouterError
 from deploy.journal import ROUTER, Journal, Rollout
 from deploy.place import LOOK_SECONDS, SCALING, Place
 from deploy.rollouts.states import GONE, RUNNING
-from deploy.router.messages import Limits
+from deploy.router.messages import LOCAL, Limits
 from deploy.router.router import Router, Settings
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
 from deploy.running import instances, keeper
@@ -177,7 +177,7 @@ class Fleet:
                 f"{state['stable']} serves here already: bring {version.tag} out with `python -m deploy canary "
                 f"{version.tag}`, or end the deployment with `python -m deploy down`"
             )
-        self._check_ports()
+        self._check_router()
         self._write_environment()
         keeper.ensure(self.place)
         try:
@@ -203,8 +203,8 @@ class Fleet:
 
     def down(self) -> None:
         """End everything: the router first, which lets requests under way be answered, then the instances."""
-        ports = [port for one in self.instances() for port in (one.endpoint.http, one.endpoint.grpc)]
-        self.router.drain(ports, DRAIN_SECONDS)
+        endpoints = [one.endpoint for one in self.instances()]
+        self.router.drain([port for one in endpoints for port in (one.http, one.grpc)], DRAIN_SECONDS)
         self._all_down()
 
     def _all_down(self) -> None:
@@ -332,14 +332,30 @@ class Fleet:
     def _fault(self, admin_port: int) -> str:
         return next((one.fault for one in self.journal.processes() if one.name == _router(admin_port)), "")
 
-    def _check_ports(self) -> None:
-        """Nobody else listens where the router will."""
-        admin_ports = self.plan.router.admin_ports
-        if {one.name for one in self.journal.processes()} & {_router(port) for port in admin_ports}:
+    def _check_router(self) -> None:
+        """Nobody else listens where the router will, or it is up as it is wanted.
+
+        Raises:
+            RouterError: a port cannot be had, or the router is up with other settings, which it keeps until it is started.
+        """
+        wanted = self.plan.router
+        running = [one for one in self.journal.processes() if one.wanted and not one.fault]
+        there = [one for one in running if one.about["kind"] == ROUTER]
+        if there:
+            found = self.router.differences([(one.about["ports"][0], one.about["arguments"]) for one in there])
+            if found:
+                raise RouterError(
+                    f"the router is up with other settings than deploy.router of params.yaml has: {', '.join(found)}. It "
+                    "takes them over when it starts: set them back, or `python -m deploy down` and `up`"
+                )
             return
-        for port in (self.plan.router.port, *admin_ports):
-            if not instances.is_free(port, self.plan.router.host):
-                raise RouterError(f"port {port} is taken: free it, or set another one in deploy.router of params.yaml")
+        for host, port in ((wanted.host, wanted.port), *((LOCAL, port) for port in wanted.admin_ports)):
+            why = ports.refusal(host, port)
+            if why:
+                raise RouterError(
+                    f"the router cannot listen on {host}:{port} ({why}): free it, or set another one in deploy.router of "
+                    "params.yaml"
+                )
 
     def _about_router(self, admin_port: int) -> dict[str, Any]:
         return {

@@ -40,7 +40,7 @@ def carried(tag: str) -> tuple[Any, Any]:
     """A Bento in the store and the model that it carries; errors as `of`."""
     try:
         bento = bentoml.bentos.get(tag)
-    except bentoml.exceptions.NotFound as err:
+    except (bentoml.exceptions.BentoMLException, ValueError) as err:  # the latter of what is no tag
         raise NotFoundError(f"BentoML's store holds no Bento {tag!r}: see them with `bentoml list`") from err
     models = bento.info.all_models
     if not models:

@@ -33,6 +33,7 @@ def text(fleet: Fleet) -> str:
         chosen = "".join(f", those with {one.header}: {one.value}" for one in traffic.choices if one.version == version)
         role = {traffic.stable: " (stable)", versions.baseline(traffic.stable): " (stable, beside the candidate)"}
         lines.append(f"  {version}: {share:.1%} of requests{mirrored}{chosen}{role.get(version, '')}")
+        lines += [f"    {one.curl(fleet.address)}" for one in traffic.choices if one.version == version]
         lines += [
             f"    {one.name} on {one.endpoint.http} and {one.endpoint.grpc}: {_how(one)}"
             for one in known
@@ -80,6 +81,8 @@ def plan(strategy: str, tag: str, chosen: Plan) -> str:
         lines.append(
             "  at weights up to 50% as many new instances of the version before get as much traffic, to compare latencies with"
         )
+    if chosen.preview:
+        lines.append(f"  while it has no users, who sends a header gets it: curl -i -H '{chosen.preview}' ADDRESS")
     if chosen.keep:
         lines.append("  the version before stays up, without requests, until the next rollout")
     if chosen.judgement is not None:

@@ -26,7 +26,7 @@ READY_SECONDS = 120.0
 REST_SECONDS = 2.0
 POLL_SECONDS = 0.01
 #: While a server starts, so often its processes are looked at; so many may last for a look and be gone at the next.
-LOOK_SECONDS, MOST_FAILED = 1.0, 4
+LOOK_SECONDS, MOST_FAILED = 1.0, 3
 #: Variable in the environment of every process of a run. Not `BENTOCAST_...`: the service refuses what it does not know.
 RUN = "LOADTEST_RUN"
 

@@ -28,7 +28,7 @@ ALLOWED = {
 WITHIN_DEPLOY = {
     "judging": {"faults"},
     "router": {"faults", "versions"},
-    "running": {"faults", "journal", "journals", "place", "router", "versions"},
+    "running": {"faults", "journal", "journals", "place", "ports", "router", "versions"},
     "simulation": {"judging", "rollouts"},
     "kubernetes": {"faults"},
 }

@@ -38,6 +38,8 @@ NEAREST = 0.25
 MOST_ROWS = 20_000
 #: Requests that one version has answered so far.
 MOST_WAITING = 10_000
+#: Looks that series which the candidate alone has not answered yet are waited for: ten seconds, as rollouts look.
+LATE = 20
 #: Looks for answers between two for actual values, which come seldom.
 PAUSE = 9
 
@@ -105,6 +107,8 @@ class Answers:
         self._last = 0
         self._behind = self._is_read = False
         self._waiting: dict[str, dict[str, dict[str, StoredForecast]]] = {}
+        self._seen: dict[str, int] = {}
+        self._damaged: set[str] = set()
         self._accuracy = Accuracy()
         self._pairs = Pairs(0, 0)
 
@@ -127,6 +131,7 @@ class Answers:
                 if not self._is_read:
                     self._take(self._rows(connection, until))
                     self._is_read = math.isfinite(until) and not self._behind
+                self._match()
                 if self._looks % (self._pause + 1) == 0:
                     self._accuracy.look(connection)
         except SQLAlchemyError as err:
@@ -142,22 +147,34 @@ class Answers:
         self._engine.dispose()
 
     def _take(self, rows: Sequence[Row[Any]]) -> None:
-        """Compare the requests that both have answered whole by now."""
+        """Keep what came until it can be compared."""
         self._behind = len(rows) == MOST_ROWS
         for row in rows:
             self._last = row.id
             of_request = self._waiting.setdefault(row.request_id, {})
             stored = decode(row)
-            if stored is not None:  # a request with a damaged answer waits for it, and is not compared
+            if stored is None:  # a request with a damaged answer waits for it, and is not compared
+                self._damaged.add(row.request_id)
+            else:
                 of_request.setdefault(row.bento, {})[row.series] = stored
+
+    def _match(self) -> None:
+        """Compare the requests that both have answered whole by now, or that the candidate will not answer whole."""
         for request, both in list(self._waiting.items()):
             if len(both) == len(self._tags):
                 one, other = (both[tag] for tag in self._tags)
-                if len(one) == len(other):
+                waited = self._looks - self._seen.setdefault(request, self._looks)
+                is_short = len(other) < len(one) and waited >= LATE and request not in self._damaged
+                if len(one) == len(other) or is_short:
                     self._compare(one, other)
-                    del self._waiting[request]
+                    self._forget(request)
         while len(self._waiting) > MOST_WAITING:  # the oldest, which one of them never answered
-            del self._waiting[next(iter(self._waiting))]
+            self._forget(next(iter(self._waiting)))
+
+    def _forget(self, request: str) -> None:
+        del self._waiting[request]
+        self._seen.pop(request, None)
+        self._damaged.discard(request)
 
     def _compare(self, one: dict[str, StoredForecast], other: dict[str, StoredForecast]) -> None:
         same = one.keys() & other.keys()

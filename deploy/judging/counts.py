@@ -27,6 +27,9 @@ class Split(NamedTuple):
     stable: int
 
 
+NONE = Split(0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
     """What was counted while the weight stayed the same.
@@ -34,11 +37,12 @@ class Phase:
     Attributes:
         weight: share of requests that the canary was given, above 0 and below 1: at 0 or 1 nothing is compared.
         requests: answered.
-        errors: of these, answered wrongly.
+        errors: of these, answered by a fault of the service.
         over: of these, by edge in seconds, those that took longer. Empty in a phase whose latencies do not count, such
             as one before the edges were chosen (see `edges`).
         timed: of these, those that `over` is of, where the stable version's are of its baseline alone, which is given as many
             requests as the canary: what waits in line waits alike. None where they are all of them.
+        refused: of these, answered as if the client were at fault.
         drawn: chance decided who got a request, as the weight has it. Copies of requests are not drawn: how many have been
             answered by now says who is quicker, not how they were split.
     """
@@ -48,6 +52,7 @@ class Phase:
     errors: Split
     over: Mapping[float, Split] = field(default_factory=dict)
     timed: Split | None = None
+    refused: Split = NONE
     drawn: bool = True
 
     @property
@@ -148,7 +153,8 @@ def _check_version(where: str, version: str, one: Phase) -> None:
     asked: float = getattr(one.requests, version)
     name = "canary" if version == "canary" else "stable version"
     _check_count(where, "requests", name, asked, math.inf)
-    _check_count(where, "errors", name, getattr(one.errors, version), asked)
+    for bad in ("errors", "refused"):
+        _check_count(where, bad, name, getattr(getattr(one, bad), version), asked)
     most: float = getattr(one.timed_requests, version)
     _check_count(where, "timed requests", name, most, asked)
     for edge in sorted(one.over):

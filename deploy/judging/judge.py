@@ -23,6 +23,8 @@ from deploy.judging.evidence import Events
 
 #: So many times as large as the evidence that there is none, evidence of harm is a doubt.
 DOUBT = 3.0
+#: Answers that a canary may have no more of than the stable version, each kind a check: fields of a phase.
+BAD = ("errors", "refused")
 #: Evidence beyond this is not written out.
 UNWRITTEN = 1e6
 
@@ -74,7 +76,8 @@ def judge(
     counts.check(phases, edges)
     drawn = [one for one in phases if one.drawn]
     checks = [_split(drawn, judgement)] if drawn or not phases else []
-    checks += [_errors(phases, judgement), _slowness(phases, edges, judgement)]
+    checks += [_bad(name, phases, judgement) for name in BAD]
+    checks.append(_slowness(phases, edges, judgement))
     if answers is not None:
         checks.append(_pairs("answers", "differ", answers, judgement.answers, judgement))
     if accuracy is not None:
@@ -84,7 +87,7 @@ def judge(
 
 def limit(judgement: Judgement, part: str) -> float:
     """The logarithm of the evidence that a check fails at: 1 / (alpha x its part)."""
-    return -math.log(judgement.alpha * float(getattr(judgement.parts, part)))
+    return -math.log(judgement.alpha * judgement.parts.of(part))
 
 
 def doubts(verdict: Verdict) -> list[Check]:
@@ -151,14 +154,16 @@ def _split(phases: Sequence[Phase], judgement: Judgement) -> Check:
     return Check(name=name, outcome=Outcome.ERROR if off else Outcome.PASS, text=text, numbers=numbers)
 
 
-def _errors(phases: Sequence[Phase], judgement: Judgement) -> Check:
-    """Whether the canary fails more often. It passes if its rate is near enough to the stable version's, or low.
+def _bad(name: str, phases: Sequence[Phase], judgement: Judgement) -> Check:
+    """Whether the canary fails more often, or refuses. It passes if its rate is near enough to the stable version's, or low.
 
-    That is one e-value, the mean of two: a canary to be kept out has both a high ratio and a high share.
+    That is one e-value, the mean of two: a canary to be kept out has both a high ratio and a high share. Users' own bad
+    requests are refused by both versions alike, so a difference is the canary's.
     """
     limits = judgement.errors
-    asked, bad = _total([one.requests for one in phases]), _total([one.errors for one in phases])
-    events = [_events(one.weight, one.errors, judgement) for one in phases]
+    seen: list[Split] = [getattr(one, name) for one in phases]
+    asked, bad = _total([one.requests for one in phases]), _total(seen)
+    events = [_events(one.weight, hits, judgement) for one, hits in zip(phases, seen, strict=True)]
     fine = asked.canary - bad.canary
     low = evidence.share_above(fine / judgement.cluster, bad.canary / judgement.cluster, 1 - limits.share)
     scale = Scale(
@@ -170,7 +175,7 @@ def _errors(phases: Sequence[Phase], judgement: Judgement) -> Check:
         ),
     )
     sample = Sample(asked.canary, judgement.requests, "requests")
-    return _check("errors", _against(bad, asked), scale, sample, judgement, _numbers(bad, asked))
+    return _check(name, _against(bad, asked), scale, sample, judgement, _numbers(bad, asked))
 
 
 def _slowness(phases: Sequence[Phase], edges: Sequence[float], judgement: Judgement) -> Check:

@@ -68,10 +68,12 @@ def _written(counted: Counters) -> dict[str, Any]:
     return {
         "requests": counted.requests,
         "errors": counted.errors,
+        "refused": counted.refused,
         "within": {str(edge): count for edge, count in counted.within.items()},
     }
 
 
 def _read(written: Mapping[str, Any]) -> Counters:
+    """What an earlier program did not count is none."""
     within = {float(edge): int(count) for edge, count in written["within"].items()}
-    return Counters(written["requests"], written["errors"], within)
+    return Counters(written["requests"], written["errors"], within, written.get("refused", 0))

@@ -15,6 +15,7 @@ from deploy.judging import counts, judge
 from deploy.judging.counts import Pairs, Phase, Split
 from deploy.rollouts.meter import Meter, Reading
 from deploy.router.counters import Counters
+from deploy.router.routing import WHOLE
 
 #: Latencies of the stable version that say where to compare.
 FEWEST_TIMES = 200
@@ -173,14 +174,14 @@ class Progress:
 
 
 def weight_of(step: Step) -> float | None:
-    """Share of both versions' requests that are the candidate's; None where a header decides.
+    """Share of both versions' requests that are the candidate's, as the router splits them; None where a header decides.
 
     With copies of a share s of requests, it is s / (1 + s). That one request meets both versions only makes evidence
     smaller than it is: errors that both make speak for neither.
     """
     if step.mirror is not None:
         return step.mirror / (1 + step.mirror)
-    return step.weight
+    return None if step.weight is None else round(step.weight * WHOLE) / WHOLE
 
 
 def phase(weight: float, canary: Counters, stable: Counters, baseline: Counters | None = None, *, timed: bool) -> Phase:
@@ -200,6 +201,7 @@ def phase(weight: float, canary: Counters, stable: Counters, baseline: Counters 
         weight=weight,
         requests=Split(canary.seen, whole.seen),
         errors=Split(canary.errors, whole.errors),
+        refused=Split(canary.refused, whole.refused),
         over={edge: Split(over_canary[edge], over_stable[edge]) for edge in sorted(edges)},
         timed=None if baseline is None else Split(canary.seen, baseline.seen),
     )

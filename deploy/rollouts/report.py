@@ -24,6 +24,7 @@ from deploy.router.counters import Counters
 OUTCOMES = {"promoted": "pass", "ended": "pass", "rolled back": "fail", "paused": "inconclusive", "running": "running"}
 EVIDENCE_COLOURS = {
     "errors": "#b3261e",
+    "refused": "#8250df",
     "slowness": "#1f6feb",
     "answers": "#1a7f37",
     "accuracy": "#9a6700",
@@ -149,7 +150,7 @@ def _evidence(story: Story) -> Figure:
     axes.set(ylim=(-1.5, 2.0), ylabel="log evidence / log limit")
     axes.annotate("fails from here on", (0, 1.0), textcoords="offset points", xytext=(4, 4), color=BAD, fontsize=9)
     _over_time(axes)
-    _legend(axes, ncols=5, loc="upper right")
+    _legend(axes, ncols=6, loc="upper right")
     return figure
 
 

@@ -200,12 +200,16 @@ class Steps:
             compared.append(replace(fleet.version(stable), name=progress.baseline))
             self._bring_baseline(compared[1], many)
             weights = {stable: WHOLE - 2 * parts, progress.baseline: parts, candidate: parts}
+        header = self.plan.header(step)
+        choices = (Choice(header.name, header.value, candidate),) if header else ()
         is_warm = known >= {one.name for version in compared for one in fleet.of(version.name)}
         fleet.move(
             weights=weights,
             mirror=Mirror(candidate, step.mirror) if step.mirror else None,
-            choices=(Choice(step.header.name, step.header.value, candidate),) if step.header else (),
+            choices=choices,
         )
+        for one in choices:
+            fleet.say(f"who sends {header} gets {self.rollout.candidate}: {one.curl(fleet.address)}")
         if progress.baseline not in weights and fleet.of(progress.baseline):
             fleet.retire(progress.baseline)
         if step.weight or step.mirror:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from data.rollout import STEP
 from deploy.router.clusters import clusters, endpoints
-from deploy.router.messages import API, PUBLIC, TIMES, Files, Limits, Message, address, file, seconds, typed
+from deploy.router.messages import API, LOCAL, PUBLIC, TIMES, Files, Limits, Message, address, file, seconds, typed
 from deploy.router.routes import configuration
 from deploy.router.routing import Routing
 
@@ -53,7 +53,7 @@ def bootstrap(
     """
     return {
         "node": {"id": f"router-{admin_port}", "cluster": "bentocast"},
-        "admin": {"address": address("127.0.0.1", admin_port)},
+        "admin": {"address": address(LOCAL, admin_port)},
         "dynamic_resources": {"cds_config": file(files.clusters)},
         "static_resources": {"listeners": [_listener(host, port, files, limits, access_log)]},
         "stats_config": {
@@ -62,6 +62,20 @@ def bootstrap(
         "stats_flush_interval": "1s",
         "layered_runtime": {"layers": [{"name": "admin", "admin_layer": {}}]},
         "overload_manager": _overload(limits),
+    }
+
+
+def started_with(whole: Message) -> dict[str, object]:
+    """What of `deploy.router` is in a bootstrap, by its key in params.yaml."""
+    listener = whole["static_resources"]["listeners"][0]
+    socket, manager = listener["address"]["socket_address"], listener["filter_chains"][0]["filters"][0]["typed_config"]
+    monitors = [one["typed_config"] for one in whole["overload_manager"]["resource_monitors"]]
+    most = "max_active_downstream_connections"
+    return {
+        "host": socket["address"],
+        "port": socket["port_value"],
+        "connections": next(one[most] for one in monitors if most in one),
+        "access_log": "access_log" in manager,
     }
 
 

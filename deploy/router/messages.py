@@ -9,6 +9,8 @@ from typing import Any
 Message = dict[str, Any]
 
 API = "type.googleapis.com/envoy"
+#: Where Envoy's own pages are.
+LOCAL = "127.0.0.1"
 #: Name of the routes, and prefix of what the listener counts.
 PUBLIC = "public"
 #: Histogram of what requests took; Envoy's own, `upstream_rq_time`, counts whole milliseconds.

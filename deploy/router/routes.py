@@ -6,7 +6,7 @@ Trap, seen on 1.40: RDS accepts a cluster that does not exist, and answers 503, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from data.deployment import Sticky
 from deploy.router.messages import PUBLIC, Message, seconds, typed
@@ -31,8 +31,10 @@ def routes(routing: Routing, revision: str) -> Message:
 
 def configuration(routing: Routing) -> Message:
     """What is in that file."""
+    # Who chooses a version is not compared: a copy of such a request would have no original to be judged beside.
+    chosen = replace(routing, mirror=None)
     made = [
-        _route(protocol, routing, {choice.version: 1}, _Users({"headers": [_is(choice.header, exact=choice.value)]}))
+        _route(protocol, chosen, {choice.version: 1}, _Users({"headers": [_is(choice.header, exact=choice.value)]}))
         for choice in routing.choices
         for protocol in GRPC_FIRST
     ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from data import deployment
 from data.deployment import Sticky
 
 #: Weights are parts of this many.
-WHOLE = 10_000
+WHOLE = deployment.WHOLE
 
 #: What an instance speaks; each has clusters, counters and health checks of its own.
 Protocol = Literal["http", "grpc"]
@@ -59,6 +61,10 @@ class Choice:
     header: str
     value: str
     version: str
+
+    def curl(self, address: str) -> str:
+        """How somebody asks that version."""
+        return f"curl -i -H {shlex.quote(f'{self.header}: {self.value}')} {address}/v1/timeseries/models"
 
 
 @dataclass(frozen=True)

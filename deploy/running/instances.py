@@ -7,11 +7,12 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deploy import ports
 from deploy.faults import InstanceError
 from deploy.journal import INSTANCE, Journal, Process
 from deploy.place import Place
@@ -25,8 +26,8 @@ POLL_SECONDS = 0.05
 #: Ports that instances get: below those that systems give to clients.
 FIRST_PORT, LAST_PORT = 21_000, 28_999
 LOG_LINES = 20
-#: While an instance starts, so many of its processes may end: a helper may, a worker that is started again may not.
-MOST_ENDED = 3
+#: While an instance starts, one of its processes may end: a helper may, a worker that is started again may not.
+MOST_ENDED = 2
 #: So often a person is told what is waited for.
 SAY_SECONDS = 3
 
@@ -69,7 +70,7 @@ def add(place: Place, journal: Journal, version: Version, many: int) -> list[Ins
         there = journal.processes()
         numbers = [int(one.name.rpartition("-")[2]) for one in there if one.about["kind"] == INSTANCE]
         name = f"{version.name}-{max(numbers, default=0) + 1}"
-        port = free_port({port for one in there for port in one.about.get("ports", ())})
+        port = free_port({used for one in there for used in one.about.get("ports", ())})
         home = place.instances / name
         _make_home(home, version)
         journal.want(name, _about(version, home, port))
@@ -138,7 +139,7 @@ def is_ready(endpoint: Endpoint) -> bool:
         connection.close()
 
 
-def free_port(used: Collection[int]) -> int:
+def free_port(used: Set[int]) -> int:
     """The first of two ports in a row on which nothing listens, and which no other instance has.
 
     They are tried in random order: another deployment on this machine may have picked one that it does not listen on yet.
@@ -149,7 +150,8 @@ def free_port(used: Collection[int]) -> int:
     tried = list(range(FIRST_PORT, LAST_PORT, 2))
     random.shuffle(tried)
     for port in tried:
-        if port not in used and port + 1 not in used and is_free(port) and is_free(port + 1):
+        both = (port, port + 1)
+        if used.isdisjoint(both) and not any(ports.refusal("127.0.0.1", one) for one in both):
             return port
     raise InstanceError(f"no two free ports in a row from {FIRST_PORT} to {LAST_PORT}")
 
@@ -167,17 +169,6 @@ def check_localhost() -> None:
             f"the name localhost does not resolve ({err.strerror}), and instances listen on it: add the line "
             "`127.0.0.1 localhost` to /etc/hosts, as root (`make localhost` does)"
         ) from err
-
-
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether nothing listens on a port of this machine."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def _make_home(home: Path, version: Version) -> None:

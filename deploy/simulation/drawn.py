@@ -47,6 +47,8 @@ class Truth:
         name: for the table.
         errors: share of requests, of the canary.
         stable_errors: share of requests, of the stable version.
+        refused: share of requests that are refused, of the canary.
+        stable_refused: the same of the stable version: users' own bad requests.
         slower: the canary's latencies, times the stable version's.
         slowed: share of the canary's requests that are slower.
         spread: standard deviation of the logarithm of latencies, which are lognormal.
@@ -58,6 +60,8 @@ class Truth:
     name: str
     errors: float = 0.005
     stable_errors: float = 0.005
+    refused: float = 0.0
+    stable_refused: float = 0.0
     slower: float = 1.0
     slowed: float = 1.0
     spread: float = 0.6
@@ -76,6 +80,7 @@ class Drawn:
         canary: whether the request went to it.
         baseline: whether it went to the baseline; None where there is none.
         error: whether it failed.
+        refused: whether it was refused.
         over: how many edges of the grid it took longer than.
     """
 
@@ -84,6 +89,7 @@ class Drawn:
     canary: Bools
     baseline: Bools | None
     error: Bools
+    refused: Bools
     over: Counts
 
     @property
@@ -99,7 +105,7 @@ class Drawn:
     def first(self, requests: int) -> Drawn:
         """What happened to so many requests, the first ones."""
         baseline = None if self.baseline is None else self.baseline[:requests]
-        parts = (self.canary[:requests], baseline, self.error[:requests], self.over[:requests])
+        parts = (self.canary[:requests], baseline, self.error[:requests], self.refused[:requests], self.over[:requests])
         return Drawn(self.weight, self.copies, *parts)
 
 
@@ -133,10 +139,13 @@ def _draw_step(truth: Truth, step: Step, random: np.random.Generator) -> Drawn:
     error = np.zeros(step.requests, dtype=np.bool_)
     for own, share in ((canary, truth.errors), (~canary, truth.stable_errors)):
         error[own] = _bursts(random.random(int(own.sum())) < share / truth.burst, truth.burst)
+    refused = np.zeros(step.requests, dtype=np.bool_)
+    if truth.refused or truth.stable_refused:
+        refused = random.random(step.requests) < np.where(canary, truth.refused, truth.stable_refused)
     slow = canary if truth.slowed == 1 else canary & (random.random(step.requests) < truth.slowed)
     slower = np.where(slow, math.log(truth.slower), 0.0)
     over = _levels(truth.spread * random.standard_normal(step.requests) + slower)
-    return Drawn(step.weight, step.copies, canary, baseline, error, over)
+    return Drawn(step.weight, step.copies, canary, baseline, error, refused, over)
 
 
 def _bursts(starts: Bools, length: int) -> Bools:

@@ -68,9 +68,11 @@ SCENARIOS: tuple[tuple[Truth, tuple[Step, ...]], ...] = (
     (Truth("the same version, with a baseline"), BESIDE),
     (Truth("at every tolerated limit", slower=1.1, differ=0.01, worse=0.55), STEPS),
     (Truth("the same version, errors in bursts of 5", burst=5), STEPS),
+    (Truth("the same version, 3 % of requests refused", refused=0.03, stable_refused=0.03), STEPS),
     (Truth("2 % errors against 0.5 %", errors=0.02), LONG),
     (Truth("5 % errors against 0.5 %", errors=0.05), LONG),
     (Truth("1 % errors against 0.5 %", errors=0.01), LONG),
+    (Truth("6 % refused against 3 %", refused=0.06, stable_refused=0.03), LONG),
     (Truth("20 % slower", slower=1.2), LONG),
     (Truth("30 % slower", slower=1.3), LONG),
     (Truth("twice as slow", slower=2.0), LONG),
@@ -176,7 +178,10 @@ def harm(rollout: Rollout, judgement: Judgement) -> dict[str, Floats]:
     slowness = [evidence.mean([_phases(steps, of, kind) for kind in kinds]) for of in slower]
     return {
         "split": _phases(steps, functools.partial(_split, cluster), copies=False),
-        "errors": _phases(steps, functools.partial(_more_errors, judgement.errors.tolerated, cluster)),
+        **{
+            name: _phases(steps, functools.partial(_more_bad, kind, judgement.errors.tolerated, cluster))
+            for name, kind in (("errors", lambda step: step.error), ("refused", lambda step: step.refused))
+        },
         "slowness": evidence.mean(slowness),
         "answers": _pairs(rollout.differ, judgement.answers.tolerated, asked),
         "accuracy": _pairs(rollout.worse, judgement.accuracy.tolerated, asked),
@@ -223,9 +228,9 @@ def _split(cluster: int, step: Drawn) -> Floats:
     return evidence.share_differs(_cumulated(step.canary) / cluster, _cumulated(~step.canary) / cluster, step.weight)
 
 
-def _more_errors(tolerated: float, cluster: int, step: Drawn) -> Floats:
-    share = evidence.share_of(step.weight, tolerated)
-    return _along(step.error & step.canary, step.error & ~step.canary, share, cluster)
+def _more_bad(kind: Callable[[Drawn], Bools], tolerated: float, cluster: int, step: Drawn) -> Floats:
+    share, bad = evidence.share_of(step.weight, tolerated), kind(step)
+    return _along(bad & step.canary, bad & ~step.canary, share, cluster)
 
 
 def _slower(edge: int, tolerated: int, cluster: int, step: Drawn) -> Floats:
@@ -251,17 +256,22 @@ def _cumulated(happened: Bools) -> Counts:
 
 
 def _counted(step: Drawn) -> Phase:
-    canary, error, over = step.canary, step.error, step.over
+    canary, over = step.canary, step.over
     levels = [_over(over[own]) for own in (canary, step.beside)]
     timed = None if step.baseline is None else Split(int(canary.sum()), int(step.baseline.sum()))
     return Phase(
         weight=step.weight,
         requests=Split(int(canary.sum()), int((~canary).sum())),
-        errors=Split(int((error & canary).sum()), int((error & ~canary).sum())),
+        errors=_both(step.error, canary),
+        refused=_both(step.refused, canary),
         over={edge: Split(*both) for edge, *both in zip(GRID, *levels, strict=True)},
         timed=timed,
         drawn=not step.copies,
     )
+
+
+def _both(happened: Bools, canary: Bools) -> Split:
+    return Split(int((happened & canary).sum()), int((happened & ~canary).sum()))
 
 
 def _over(levels: Counts) -> list[int]:

@@ -38,6 +38,8 @@ class Seen(Section):
 
     requests: Count
     errors: Count = 0
+    #: Answered as if the client were at fault: 4xx but for 429.
+    refused: Count = 0
     #: Requests by edge in seconds that took longer.
     over: dict[Edge, Count] = Field(default={}, max_length=MOST_EDGES)
 
@@ -161,6 +163,7 @@ class Asked(Section):
                     Split(one.candidate.requests, one.stable.requests),
                     Split(one.candidate.errors, one.stable.errors),
                     {edge: Split(one.candidate.over[edge], one.stable.over[edge]) for edge in sorted(edges)},
+                    refused=Split(one.candidate.refused, one.stable.refused),
                 )
             )
         return found

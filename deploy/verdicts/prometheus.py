@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from data.sources.address import mask
 from deploy.faults import RolloutError
-from deploy.router.counters import Counters
+from deploy.router.counters import TOO_MANY, Counters
 
 TOTAL = "bentoml_service_request_total"
 BUCKET = "bentoml_service_request_duration_seconds_bucket"
@@ -187,7 +187,7 @@ def grown(found: Sequence[Series], since: float, until: float) -> Counters:
     for one in found:
         first[one.instance] = min(first.get(one.instance, math.inf), float(one.times[0]))
     step = interval(found)
-    requests, errors = 0.0, 0.0
+    requests, errors, refused = 0.0, 0.0, 0.0
     within: dict[float, float] = {}
     for one in found:
         more = _growth(one, since, until, step if one.times[0] > first[one.instance] else None)
@@ -196,13 +196,15 @@ def grown(found: Sequence[Series], since: float, until: float) -> Counters:
             within[edge] = within.get(edge, 0.0) + more
         else:
             requests += more
-            errors += more if one.labels.get("http_response_code", "").startswith("5") else 0.0
+            code = one.labels.get("http_response_code", "")
+            errors += more if code.startswith("5") else 0.0
+            refused += more if code.startswith("4") and code != TOO_MANY else 0.0
     rising, most = {}, 0
     for edge in sorted(within):  # buckets of an instance that began anew may disagree by a few
         most = max(most, round(within[edge]))
         rising[edge] = most
-    whole = max(round(requests), round(errors))
-    return Counters(whole, round(errors), rising)
+    whole = max(round(requests), round(errors), round(refused))
+    return Counters(whole, round(errors), rising, round(refused))
 
 
 def _growth(one: Series, since: float, until: float, step: float | None) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import random
+import re
 import signal
 import statistics
 import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from loadtests.serving import h2load
 #: How `deploy canary` ends, by its exit code.
 PAUSED = 8
 ENDS = {0: "promoted", 7: "rolled back", PAUSED: "paused"}
+#: What a rollout took away has so long to end.
+GONE_SECONDS = 30.0
 
 Row = tuple[str, str]
 
@@ -204,7 +207,34 @@ def _killed(place: Site, candidate: str, victim: str, draw: random.Random) -> st
         return "nothing to do"
     if "no rollout is under way" in told:
         return "was over, or had not begun"
-    return ENDS.get(code, f"ended with {code}: {told[-200:]}")
+    end = ENDS.get(code, f"ended with {code}: {told[-200:]}")
+    stray = "" if code == PAUSED else _settled(place)
+    return f"{end}, but {stray}" if stray else end
+
+
+def _settled(place: Site) -> str:
+    """What is still not as it is after a rollout once all had time to end, or nothing."""
+    late = time.monotonic() + GONE_SECONDS
+    while (stray := astray(place.status(), {name for name, _ in _kept(place)})) and time.monotonic() < late:
+        time.sleep(1.0)
+    return stray
+
+
+def astray(status: str, running: Set[str]) -> str:
+    """What is not as it is after a rollout: one version has all requests, and nothing runs but its instances and the router.
+
+    Args:
+        status: as `deploy status` prints it.
+        running: names of processes of the deployment.
+    """
+    shares = dict(re.findall(r"^  (\S+): ([0-9.]+%) of requests", status, re.MULTILINE))
+    known = set(re.findall(r"^    (\S+) on \d+ and \d+: ready$", status, re.MULTILINE))
+    if [*shares.values()] != ["100.0%"]:
+        return f"versions have {shares or 'nothing'}, wanted one with 100.0% alone"
+    if not known:
+        return "none of its instances is ready"
+    left = sorted(name for name in running - known if not name.startswith("router"))
+    return f"left over: {', '.join(left)}" if left else ""
 
 
 def _kept(place: Site) -> list[tuple[str, psutil.Process]]:

@@ -107,11 +107,18 @@ class Site:
 
     def instance_port(self) -> int:
         """HTTP of an instance, past the router."""
-        told = subprocess.run(self._command("status"), **self._how, capture_output=True, check=True, text=True).stdout
+        told = self.status()
         found = re.search(r" on (\d+) and \d+: ready", told)
         if not found:
             raise LoadtestError(f"no instance is ready: {told}")
         return int(found[1])
+
+    def status(self) -> str:
+        """What `deploy status` prints."""
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            self._command("status"), **self._how, capture_output=True, check=True, text=True
+        )
+        return done.stdout
 
     def must(self, *arguments: str) -> Done:
         """Run a command that has to succeed.

@@ -66,6 +66,14 @@ def test_parts_may_leave_some_of_alpha_unused() -> None:
     assert Parts(split=0.01, errors=0.5, slowness=0.2, answers=0.1, accuracy=0.05).errors == 0.5
 
 
+def test_errors_of_both_kinds_share_one_part() -> None:
+    """So that plans which an earlier program kept in the journal, all parts of them, can still be read."""
+    told = Parts(split=0.05, errors=0.6, slowness=0.2, answers=0.1, accuracy=0.05)
+    shares = {check: told.of(check) for check in ("split", "errors", "refused", "slowness", "answers", "accuracy")}
+    assert [shares[check] for check in ("errors", "refused")] == pytest.approx([0.5, 0.1])
+    assert sum(shares.values()) == pytest.approx(1)
+
+
 def test_what_is_not_given_stays_as_it_was() -> None:
     here = Judgement(alpha=0.05, slowness=SlownessLimits(tolerated=3.0, excluded=10.0))
     by = Judgement.model_validate(

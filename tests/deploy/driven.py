@@ -125,10 +125,11 @@ class Asked:
     Args:
         driver: whose router is asked.
         many: requests each time.
+        refuses: version that answers 4xx, whatever it is asked.
     """
 
-    def __init__(self, driver: Driver, many: int) -> None:
-        self._fleet, self._many = driver.fleet, many
+    def __init__(self, driver: Driver, many: int, refuses: str = "") -> None:
+        self._fleet, self._many, self._refuses = driver.fleet, many, refuses
         self._draw = np.random.default_rng(1)
         self._counts: dict[str, Counters] = {}
         #: Weights and how many instances there were, each time.
@@ -154,4 +155,6 @@ class Asked:
     def _add(self, name: str, many: int) -> None:
         took = np.exp(self._draw.normal(np.log(0.01), 0.5, many))
         within = {edge: int((took <= edge).sum()) for edge in EDGES} | {math.inf: many}
-        self._counts[name] = self._counts.get(name, Counters()) + Counters(many, 0, within)
+        self._counts[name] = self._counts.get(name, Counters()) + Counters(
+            many, 0, within, many * (name == self._refuses)
+        )

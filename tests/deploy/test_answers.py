@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from deploy.faults import RolloutError
 from deploy.judging.accuracy import Accuracy
@@ -138,6 +138,43 @@ def test_a_request_with_several_series_is_one_pair(record: str) -> None:
         for series in ("s1", "s2"):
             put(record, "r2", bento, series, add=1e6 * (bento == "b:two" and series == "s2"))
     assert answers.look() == Pairs(1, 1)
+    answers.close()
+
+
+@pytest.mark.parametrize(
+    ("answered", "wanted"),
+    [(("s1",), Pairs(1, 0)), (("s1", "s2"), Pairs(0, 1)), ((), Pairs(0, 0)), (("s1", "s2", "s3"), Pairs(0, 0))],
+    ids=["one is missing", "all", "no copy", "more than the stable version"],
+)
+def test_series_that_the_candidate_does_not_answer_are_waited_for_and_then_held_against_it(
+    record: str, monkeypatch: pytest.MonkeyPatch, answered: tuple[str, ...], wanted: Pairs
+) -> None:
+    monkeypatch.setattr("deploy.judging.answers.LATE", 2)
+    answers = Answers(record, "b:one", "b:two", since=0.0)
+    for series in ("s1", "s2"):
+        put(record, "r1", "b:one", series)
+    for series in answered:
+        put(record, "r1", "b:two", series)
+    assert [answers.look(until=200.0).worse for _ in range(3)] == [0, 0, wanted.worse]
+    put(record, "r1", "b:two", "s2", at=300.0)  # too late, and no copy
+    assert answers.look(until=200.0) == wanted
+    answers.close()
+
+
+def test_a_damaged_answer_is_not_held_against_the_candidate(record: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.judging.answers.LATE", 1)
+    answers = Answers(record, "b:one", "b:two", since=0.0)
+    for bento in ("b:one", "b:two"):
+        for series in ("s1", "s2"):
+            put(record, "r1", bento, series)
+    engine = open_engine(Address.parse(record))
+    with engine.begin() as connection:
+        table = FORECASTS.c
+        connection.execute(
+            update(FORECASTS).where(table.bento == "b:two", table.series == "s2").values(mean=b"not a number")
+        )
+    engine.dispose()
+    assert [answers.look() for _ in range(3)] == [Pairs(0, 0)] * 3
     answers.close()
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from data import params
-from data.deployment import Deploy, Plan
+from data.deployment import Deploy, Plan, Step
 from data.errors import ConfigError
 from data.rollout import PairLimits
 from deploy import __main__ as commands
+from deploy.rollouts.progress import weight_of
 from tests.loadtests.store import ROOT
 
 
@@ -32,6 +33,16 @@ from tests.loadtests.store import ROOT
         ({"steps": [{"header": {"name": "x", "value": "y"}}]}, "got end promote with steps that go by a header alone"),
         ({"steps": [{"weight": 0.1}], "undecided": "promote"}, "'pause' or 'rollback'"),
         ({"steps": [{"weight": 0.1}], "wieght": 0.1}, "deploy.canary.wieght: unknown key"),
+        (
+            {"steps": [{"mirror": 1}, {"weight": 0.1, "at_least": "1h"}]},
+            "by then a step that is not over is undecided (steps.1) (of canary)",
+        ),
+        (
+            {"steps": [{"weight": 0.1, "at_least": "5min", "at_most": "5min"}]},
+            "deploy: got at_least 5min with at_most",
+        ),
+        ({"steps": [{"weight": 0.00004}]}, "deploy: got weight 4e-05, wanted 0.0001 to 0.9999"),
+        ({"steps": [{"weight": 0.99999}]}, "deploy: got weight 0.99999, wanted 0.0001 to 0.9999: the router splits"),
         ({"steps": [{"wieght": 0.1}]}, "deploy.canary.steps.0.wieght: unknown key, did you mean 'weight'?"),
     ],
 )
@@ -41,7 +52,7 @@ def test_a_plan_that_cannot_be_followed_is_refused(plan: dict[str, Any], fault: 
     with pytest.raises(ConfigError) as err:
         params.parse(whole)
     assert fault in err.value.message
-    assert "deploy.canary" in err.value.message
+    assert "deploy.canary" in err.value.message or "(of canary)" in err.value.message
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, -1])
@@ -71,6 +82,29 @@ def test_which_steps_have_a_baseline(plan: dict[str, Any], weights: list[float])
 def test_a_step_that_stays_is_not_judged_and_has_no_baseline() -> None:
     whole = Plan.model_validate({"steps": [{"weight": 0.1}, {"weight": 0.5}], "end": "stay"})
     assert [whole.has_baseline(step) for step in whole.steps] == [True, False]
+
+
+def test_the_plan_of_retrained_models_is_checked_as_well() -> None:
+    whole = params.load(ROOT / "params.yaml").model_dump(mode="json", exclude_unset=True)
+    whole["monitoring"]["loop"] = {"rollout": {"steps": [{"weight": 0.1, "at_least": "1h"}]}}
+    with pytest.raises(ConfigError) as err:
+        params.parse(whole)
+    assert err.value.message == (
+        "params.yaml: the file: got at_least 1h with at_most 30min, wanted a longer at_most: by then a step that is not over "
+        "is undecided (steps.0) (of monitoring.loop.rollout)"
+    )
+
+
+@pytest.mark.parametrize("weight", [0.0001, 0.9999, 0.3333333])
+def test_what_the_router_can_split(weight: float) -> None:
+    plan = Plan(steps=(Step(weight=weight, at_least="5min", at_most="6min"),))
+    assert Deploy().judged(plan).steps == plan.steps
+    assert weight_of(plan.steps[0]) == round(weight, 4), "what is judged is what the router does"
+
+
+def test_a_step_that_could_not_be_done_is_still_read_from_the_journal() -> None:
+    old = Plan(steps=(Step(weight=0.5, at_least="1h"),)).model_dump(mode="json")
+    assert Plan.model_validate(old).steps[0].at_least == "1h"
 
 
 def test_a_plan_survives_the_journal() -> None:
@@ -154,6 +188,7 @@ def test_a_plan_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ("end: stop", "plan.yaml: steps: missing, wanted a value"),
         ("steps: [{weight: 0.1, requets: 5}]", "plan.yaml: steps.0.requets: unknown key, did you mean 'requests'?"),
         ("steps: [{weight: 0.5}, {weight: 0.1}]", "plan.yaml: steps: got weights 0.5, 0.1, wanted each above"),
+        ("steps: [{weight: 0.5, at_least: 2h}]", "plan.yaml: got at_least 2h with at_most 30min"),
         ("steps: [{weight: 0.5}]\njudgement: {alpha: 7}", "plan.yaml: judgement.alpha: got 7"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from data.deployment import Autoscale, Plan, Step
+from data.deployment import BLUE_GREEN, ROLLING, Autoscale, Plan, Step
 from deploy import status, versions
 from deploy.autoscale import Autoscaler
 from deploy.faults import BusyError, RolloutError
@@ -18,9 +18,9 @@ from deploy.rollouts.driver import Driver
 from deploy.rollouts.progress import Progress
 from deploy.rollouts.steps import Steps
 from deploy.router.counters import Counters
-from deploy.router.routing import WHOLE
+from deploy.router.routing import WHOLE, Choice
 from deploy.versions import Version
-from tests.deploy.driven import NEW, OLD, Remembering, add, broken, serving, state
+from tests.deploy.driven import NEW, OLD, Asked, Remembering, add, broken, serving, state
 from tests.deploy.upstreams import upstream
 from tests.training.tiny import BENTOML
 
@@ -154,6 +154,26 @@ def test_a_step_waits_while_there_is_doubt(driver: Driver, said: list[str]) -> N
     )
 
 
+def test_a_candidate_that_refuses_what_the_version_before_answers_is_rolled_back(driver: Driver) -> None:
+    """Without a single error, by a plan that compares no answers."""
+    Asked(driver, 2_000, refuses="new")
+    assert driver.begin("rolling", NEW, ROLLING) == "rolled back"
+    why = state(driver, 1)[1]
+    assert why.startswith("fail: refused: ")
+    assert "(canary) against 0 of " in why
+    assert serving(driver) == {"old": WHOLE}
+
+
+def test_a_step_is_not_over_before_its_time(driver: Driver) -> None:
+    """All else that is asked for was there at the first look."""
+    Asked(driver, 20_000)
+    step = Step(weight=0.5, requests=200, at_least="30s", at_most="1min")
+    assert driver.begin("canary", NEW, Plan(steps=(step,))) == "promoted", state(driver, 1)
+    looks = [event for event in driver.fleet.journal.events(1) if event.kind == "look"]
+    assert looks[0].about["verdict"]["outcome"] == "pass"
+    assert 30.0 <= Progress.read(driver.fleet.journal.progress(1) or {}).spent < 35.0
+
+
 def test_those_who_send_a_header_stay_where_they_are_when_it_is_resumed(driver: Driver, said: list[str]) -> None:
     header = {"steps": [{"header": {"name": "x-group", "value": "b"}}], "end": "stay"}
     assert driver.begin("ab", NEW, Plan.model_validate(header)) == "paused"
@@ -163,6 +183,35 @@ def test_those_who_send_a_header_stay_where_they_are_when_it_is_resumed(driver: 
     assert driver.resume() == "paused"
     assert any("users stay where they are" in text for text in said)
     assert driver.fleet.traffic().choices
+
+
+def test_blue_green_has_a_preview_until_it_has_users(
+    driver: Driver, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Asked(driver, 2_000)
+    how = "curl -i -H 'x-preview: candidate' http://127.0.0.1:8080/v1/timeseries/models"
+    shown = []
+    looked = Steps._look
+
+    def look(of: Steps) -> Any:
+        shown.append((driver.fleet.traffic().choices, status.text(driver.fleet)))
+        return looked(of)
+
+    monkeypatch.setattr(Steps, "_look", look)
+    assert driver.begin("blue-green", NEW, BLUE_GREEN) == "promoted", state(driver, 1)
+    assert {choices for choices, _ in shown} == {(Choice("x-preview", "candidate", "new"),)}
+    assert all(
+        f"  new: 0.0% of requests, copies of 100%, those with x-preview: candidate\n    {how}\n" in text
+        for _, text in shown
+    )
+    assert f"who sends x-preview: candidate gets {NEW}: {how}" in said
+    assert driver.fleet.traffic().choices == ()
+    assert "curl -i -H 'x-preview: candidate' ADDRESS" in status.plan("blue-green", NEW, BLUE_GREEN)
+
+
+def test_a_plan_with_a_weight_has_a_preview_before_it_alone() -> None:
+    whole = BLUE_GREEN.model_copy(update={"steps": (*BLUE_GREEN.steps, Step(weight=0.5))})
+    assert [whole.header(step) for step in whole.steps] == [BLUE_GREEN.preview, None]
 
 
 def test_an_instance_that_was_given_up_is_replaced_and_not_waited_for(driver: Driver, tmp_path: Path) -> None:

@@ -27,18 +27,18 @@ def test_a_canary_like_the_stable_version_passes_after_a_few_thousand_requests()
     same = (phase(3_000, 0.25, (0.001, 0.001)), phase(3_000, 0.5, (0.001, 0.001)))
     whole = verdict(*same, answers=Pairs(0, 300), accuracy=Pairs(150, 150))
     assert whole.passed, str(whole)
-    assert [check.name for check in whole.checks] == ["split", "errors", "slowness", "answers", "accuracy"]
+    assert [check.name for check in whole.checks] == ["split", "errors", "refused", "slowness", "answers", "accuracy"]
 
 
 def test_only_what_is_compared_is_judged() -> None:
-    assert [check.name for check in verdict(phase(100, 0.1)).checks] == ["split", "errors", "slowness"]
+    assert [check.name for check in verdict(phase(100, 0.1)).checks] == ["split", "errors", "refused", "slowness"]
 
 
 @pytest.mark.parametrize("phases", [(), (phase(0, 0.1),), (phase(0, 0.1), phase(0, 0.5))])
 def test_no_requests_are_inconclusive(phases: tuple[Phase, ...]) -> None:
     whole = verdict(*phases, answers=Pairs(0, 0), accuracy=Pairs(0, 0))
     assert str(whole) == (
-        "INCONCLUSIVE: split: no requests; errors: no requests; slowness: no requests; "
+        "INCONCLUSIVE: split: no requests; errors: no requests; refused: no requests; slowness: no requests; "
         "answers: no pairs; accuracy: no pairs"
     )
 
@@ -58,6 +58,7 @@ def test_no_latencies_are_inconclusive() -> None:
     [
         ([phase(3_000, 0.1, (0.001, 0.001))], Pairs(0, 100), []),
         ([phase(3_000, 0.1, (0.02, 0.005))], None, ["errors"]),
+        ([replace(phase(3_000, 0.1), refused=Split(6, 13))], None, ["refused"]),
         ([phase(3_000, 0.1, slower=1.2)], None, ["slowness"]),
         ([phase(3_000, 0.1, slower=1.2), phase(9_000, 0.5)], None, []),  # settled
         ([phase(3_000, 0.1)], Pairs(3, 60), ["answers"]),
@@ -103,7 +104,7 @@ def test_copies_that_are_far_slower_still_fail() -> None:
 
 def test_a_handful_of_requests_never_passes() -> None:
     few = verdict(phase(998, 0.5), answers=Pairs(0, 99), accuracy=Pairs(0, 99))
-    for name in ("errors", "slowness", "answers", "accuracy"):
+    for name in ("errors", "refused", "slowness", "answers", "accuracy"):
         assert check_of(name, few).outcome is Outcome.INCONCLUSIVE
     assert check_of("errors", few).text.endswith(", 499 of 500 requests needed")
     assert check_of("answers", few).text.endswith(", 99 of 100 pairs needed")
@@ -112,6 +113,8 @@ def test_a_handful_of_requests_never_passes() -> None:
 def test_impossible_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="phase 1: got -1 errors of the canary"):
         verdict(replace(phase(100, 0.1), errors=Split(-1, 0)))
+    with pytest.raises(ValueError, match="phase 1: got 11 refused of the canary, wanted a whole number, 0 to 10"):
+        verdict(replace(phase(100, 0.1), refused=Split(11, 0)))
     with pytest.raises(ValueError, match="answers: got nan worse pairs"):
         verdict(phase(100, 0.1), answers=Pairs(math.nan, 0))  # type: ignore[arg-type]
 
@@ -164,9 +167,26 @@ def test_errors_of_the_canary_fail_it() -> None:
     assert check.outcome is Outcome.FAIL
     assert re.fullmatch(
         r"errors: 20 of 1,034 \(canary\) against 21 of 9,310 \(stable\); evidence that they are more frequent over "
-        r"1,000,000 of 167 needed, that they are less than 2 times as frequent or below 1 % under 0.01 of 20 needed",
+        r"1,000,000 of 200 needed, that they are less than 2 times as frequent or below 1 % under 0.01 of 20 needed",
         check.text,
     )
+
+
+def test_a_canary_that_refuses_what_the_stable_version_answers_fails() -> None:
+    refuses = replace(phase(1_000, 0.1), refused=Split(20, 3))
+    check = check_of("refused", verdict(refuses))
+    assert check.outcome is Outcome.FAIL
+    assert check.text.startswith(
+        "refused: 20 of 100 (canary) against 3 of 900 (stable); evidence that they are more frequent over 1,000,000 of "
+        "1,000 needed, that they are less than 2 times as frequent or below 1 % under 0.01"
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.5])
+def test_what_both_refuse_alike_is_users_own(share: float) -> None:
+    same = phase(6_000, 0.25)
+    both = Split(*(round(share * requests) for requests in same.requests))
+    assert check_of("refused", verdict(replace(same, refused=both))).outcome is Outcome.PASS
 
 
 def test_more_errors_that_are_tolerated() -> None:
@@ -216,7 +236,7 @@ def test_copies_of_requests_are_not_split() -> None:
     copies = dataclasses.replace(
         phase(3_000, 0.5), requests=Split(100, 1_500), errors=Split(0, 7), over={}, drawn=False
     )
-    assert [check.name for check in verdict(copies).checks] == ["errors", "slowness"]
+    assert [check.name for check in verdict(copies).checks] == ["errors", "refused", "slowness"]
     both = verdict(copies, phase(3_000, 0.1))
     assert check_of("split", both).outcome is Outcome.PASS
     assert "of 3,000 requests" in check_of("split", both).text
@@ -282,8 +302,9 @@ def test_numbers_are_finite_and_a_pass_has_its_evidence(
 
 
 def test_limits_share_alpha_out() -> None:
-    told = {part: math.exp(-limit(USUAL, part)) for part in ("split", "errors", "slowness", "answers", "accuracy")}
-    assert told == pytest.approx(
-        {"split": 0.0005, "errors": 0.006, "slowness": 0.002, "answers": 0.001, "accuracy": 0.0005}
-    )
+    wanted = {
+        "split": 0.0005, "errors": 0.005, "refused": 0.001, "slowness": 0.002, "answers": 0.001, "accuracy": 0.0005,
+    }  # fmt: skip
+    told = {part: math.exp(-limit(USUAL, part)) for part in wanted}
+    assert told == pytest.approx(wanted)
     assert math.fsum(told.values()) == pytest.approx(USUAL.alpha)

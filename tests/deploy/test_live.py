@@ -66,7 +66,7 @@ def test_a_picture_of_a_step(journal: Journal) -> None:
     assert f"requests {FULL * 5}{EMPTY * 15} 50 of 200 wanted, 0 errors" in told
     assert f"time     {FULL * 2}{EMPTY * 18} 9 min left of 10min" in told
     rows = {row.split()[0]: row for row in told.splitlines()[5:]}
-    assert set(rows) == {"check", "split", "errors", "slowness", "answers"}
+    assert set(rows) == {"check", "split", "errors", "refused", "slowness", "answers"}
     assert "inconclusive" in rows["errors"]
     assert rows["answers"].count("%") == 2
     assert rows["split"].count("%") == 1

@@ -179,5 +179,8 @@ def test_a_port_that_is_taken(deployment: Deployment, tmp_path: Path) -> None:
     other = dataclasses.replace(deployment, folder=tmp_path / "other")
     done = other.run("up", deployment.store.tag)
     assert done.returncode == 10
-    assert f"port {deployment.port} is taken: free it, or set another one in deploy.router" in done.stderr
+    assert (
+        f"the router cannot listen on 127.0.0.1:{deployment.port} (Address already in use): free it, or set"
+        in done.stderr
+    )
     assert not other.processes("")

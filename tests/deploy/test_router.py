@@ -23,6 +23,7 @@ from deploy.rollouts.meter import Meter
 from deploy.router import counters, envoy
 from deploy.router.counters import Counters
 from deploy.router.router import Router, Settings
+from deploy.router.routes import configuration
 from deploy.router.routing import WHOLE, Choice, Endpoint, Mirror, Routing
 from tests.deploy.upstreams import routed, upstream
 from tests.ports import free_ports
@@ -39,14 +40,29 @@ BOTH = {"a": (ONE,), "b": (OTHER,)}
         Routing(BOTH | {"a_baseline": (Endpoint(21004, 21005),)}, {"a": 8_000, "a_baseline": 1_000, "b": 1_000}),
         Routing(BOTH, {"a": WHOLE}, mirror=Mirror("b", 0.25)),
         Routing(BOTH, {"a": WHOLE}, choices=(Choice("x-group", "b", "b"),)),
+        Routing(BOTH, {"a": WHOLE}, mirror=Mirror("b", 1.0), choices=(Choice("x-preview", "candidate", "b"),)),
         Routing(BOTH, {"a": WHOLE - 1, "b": 1}, sticky=Sticky(header="x-user")),
         Routing(BOTH, {"a": WHOLE}, choices=(Choice("x-group", "b", "b"),), sticky=Sticky(cookie="who")),
     ],
-    ids=["one", "weights", "baseline", "mirror", "header", "sticky header", "sticky cookie"],
+    ids=["one", "weights", "baseline", "mirror", "header", "preview", "sticky header", "sticky cookie"],
 )
 def test_envoy_takes_it(routing: Routing, tmp_path: Path) -> None:
     Router(tmp_path, Settings(port=18_080, admin_ports=(18_081, 18_082), access_log=True)).write(routing, 1)
     assert (tmp_path / "envoy-18082.yaml").exists()
+
+
+def test_who_asks_for_a_version_is_not_copied_to_it() -> None:
+    """What only the candidate is asked would be held against it, or for it, without anything to compare it with."""
+    preview = Choice("x-preview", "candidate", "b")
+    made = configuration(Routing(BOTH, {"a": WHOLE}, mirror=Mirror("b", 1.0), choices=(preview,)))
+    chosen, others = (
+        [one for one in made["virtual_hosts"][0]["routes"] if ("headers" in one["match"]) == by_header]
+        for by_header in (True, False)
+    )
+    assert [one["route"]["weighted_clusters"]["clusters"][0]["name"] for one in chosen] == ["b-grpc", "b-http"]
+    assert not any("request_mirror_policies" in one["route"] for one in chosen)
+    assert all("request_mirror_policies" in one["route"] for one in others)
+    assert len(others) == 2
 
 
 STARTER = """
@@ -136,8 +152,13 @@ envoy_cluster_upstream_rq_completed{envoy_cluster_name="a-http-mirrored"} 900
 envoy_cluster_external_upstream_rq_completed{envoy_cluster_name="a-http"} 7
 # TYPE envoy_cluster_upstream_rq_xx counter
 envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="a-http"} 4
-envoy_cluster_upstream_rq_xx{envoy_response_code_class="4",envoy_cluster_name="a-http"} 1
+envoy_cluster_upstream_rq_xx{envoy_response_code_class="4",envoy_cluster_name="a-http"} 4
 envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="a-http"} 2
+# TYPE envoy_cluster_upstream_rq counter
+envoy_cluster_upstream_rq{envoy_response_code="404",envoy_cluster_name="a-http"} 1
+envoy_cluster_upstream_rq{envoy_response_code="422",envoy_cluster_name="a-http"} 1
+envoy_cluster_upstream_rq{envoy_response_code="429",envoy_cluster_name="a-http"} 2
+envoy_cluster_upstream_rq{envoy_response_code="400",envoy_cluster_name="a-http-mirrored"} 11
 # TYPE envoy_cluster_grpc_0 counter
 envoy_cluster_grpc_0{envoy_cluster_name="a-grpc"} 2
 # TYPE envoy_cluster_grpc_3 counter
@@ -162,12 +183,12 @@ envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a-http",le="+Inf"} 9
 
 def test_statistics_are_read_by_version() -> None:
     found = counters.read(STATISTICS, ["a", "b"])
-    assert found["a"] == Counters(12, 4, {0.0004995: 0, 0.0030995: 4, float("inf"): 6})
+    assert found["a"] == Counters(12, 4, {0.0004995: 0, 0.0030995: 4, float("inf"): 6}, refused=3)
     assert found["a"].over() == {0.0004995: 6, 0.0030995: 2}
     assert found["a"].seen == 12
     assert found["b"] == Counters()
     copies = counters.read(STATISTICS, ["a"], mirrored=True)["a"]
-    assert copies == Counters(900, 0, {0.0004995: 2, 0.0030995: 8, float("inf"): 900})
+    assert copies == Counters(900, 0, {0.0004995: 2, 0.0030995: 8, float("inf"): 900}, refused=11)
 
 
 def test_grpc_that_got_no_answer_is_one_error() -> None:
@@ -183,6 +204,13 @@ envoy_cluster_grpc_13{envoy_cluster_name="a-grpc"} 1
 envoy_cluster_grpc_14{envoy_cluster_name="a-grpc"} 5
 """
     assert counters.read(text, ["a"])["a"] == Counters(6, 6)
+
+
+def test_a_meter_keeps_what_was_refused() -> None:
+    meter = Meter.from_zero({1: {"a": Counters(10, 1, {}, 2)}})
+    meter.add({1: {"a": Counters(30, 1, {}, 7)}})
+    assert Meter.read(meter.written()).sums == {"a": Counters(20, 0, {}, 5)}
+    assert Counters(9, 0, {}, 1).is_anew(Counters(8, 0, {}, 2))
 
 
 def test_times_counted_before_answers_count_as_requests() -> None:

@@ -19,10 +19,20 @@ USUAL = Judgement()
 SHORT = (Step(0.1, 600), Step(0.25, 600), Step(0.5, 600))
 SAME = Truth("the same version")
 #: Within all that is tolerated, and as near to its limits as can be.
-EDGE = Truth("at every tolerated limit", errors=0.02, stable_errors=0.02, slower=1.1, differ=0.01, worse=0.55)
+EDGE = Truth(
+    "at every tolerated limit",
+    errors=0.02,
+    stable_errors=0.02,
+    refused=0.05,
+    stable_refused=0.05,
+    slower=1.1,
+    differ=0.01,
+    worse=0.55,
+)
+REFUSES = Truth("refuses", refused=0.05, stable_refused=0.01)
 
 
-@pytest.mark.parametrize("truth", [SAME, EDGE, Truth("bad", errors=0.1, slower=1.5, differ=0.1, worse=0.8)])
+@pytest.mark.parametrize("truth", [SAME, EDGE, Truth("bad", errors=0.1, slower=1.5, differ=0.1, worse=0.8), REFUSES])
 def test_evidence_along_the_requests_is_what_the_judge_finds(truth: Truth) -> None:
     rollout = draw(truth, SHORT, np.random.default_rng(3))
     along = harm(rollout, USUAL)
@@ -67,6 +77,12 @@ def test_a_canary_that_fails_more_often_is_found() -> None:
     assert np.median(found.failed) <= 1_700
 
 
+def test_a_canary_that_refuses_more_is_found_and_users_own_bad_requests_are_not_its_fault() -> None:
+    assert simulate(REFUSES, (Step(0.1, 6_000),), rollouts=50, every=0).failing >= 0.95
+    same = replace(REFUSES, refused=0.3, stable_refused=0.3)
+    assert simulate(same, SHORT, rollouts=100, every=0).failing <= 0.03
+
+
 def test_a_canary_like_the_stable_version_passes_in_time() -> None:
     few = Truth("few errors", errors=0.0005, stable_errors=0.0005)
     passed = simulate(few, (Step(0.25, 4_000), Step(0.5, 4_000)), rollouts=20, every=1_000)
@@ -107,6 +123,7 @@ def test_a_rollout_without_any_event() -> None:
         canary=np.arange(50) % 2 == 0,
         baseline=None,
         error=nothing,
+        refused=nothing,
         over=np.zeros(50, dtype=np.int64),
     )
     rollout = Rollout((calm,), GRID[:1], nothing[:5], nothing[:5])

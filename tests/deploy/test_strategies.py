@@ -30,7 +30,7 @@ def test_a_shadow_is_judged_and_goes_again(deployment: Deployment, body: dict[st
     with Users.asking(deployment.url, body) as users:
         done = deployment.run("shadow", NEW)
     assert done.returncode == 0, done.stderr
-    assert f"{NEW} ended: all of 3 checks passed" in done.stderr
+    assert f"{NEW} ended: all of 4 checks passed" in done.stderr
     assert set(users.bentos) == {deployment.store.tag}
     assert deployment.status().count(": ready") == 1
 

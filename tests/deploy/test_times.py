@@ -82,6 +82,25 @@ def test_both_protocols_are_counted_and_copies_apart(tmp_path: Path) -> None:
     assert others == Counters()
 
 
+def test_what_is_refused_is_counted_of_users_and_of_copies(tmp_path: Path) -> None:
+    with (
+        upstream("one") as one,
+        upstream("other", status=404) as other,
+        routed(tmp_path, between(one, other, mirror=Mirror("other", 1.0))) as to,
+        grpc.insecure_channel(to.address) as channel,
+    ):
+        assert set(ask(to, MANY)) == {200}
+        assert set(ask(to, MANY, version="other")) == {404}
+        for _ in range(3):
+            with pytest.raises(grpc.RpcError, match="UNIMPLEMENTED"):
+                channel.unary_unary("/upstream/Nothing")(b"", metadata=[("x-version", "other")], timeout=10)
+        chosen, copies = taken(to, "other", MANY + 3), taken(to, "other", MANY, mirrored=True)
+        (own,) = to.router.counted(["one"]).values()
+    assert (chosen.requests, chosen.errors, chosen.refused) == (MANY + 3, 0, MANY + 3)
+    assert (copies.requests, copies.errors, copies.refused) == (MANY, 0, MANY)
+    assert own["one"].refused == 0
+
+
 def test_what_got_no_answer_has_no_time(tmp_path: Path) -> None:
     with (
         upstream("one") as one,

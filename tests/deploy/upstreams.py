@@ -27,7 +27,7 @@ READY = "/readyz"
 
 @contextlib.contextmanager
 def upstream(
-    version: str, named: list[str] | None = None, *, seconds: float = 0.0, breaks: bool = False
+    version: str, named: list[str] | None = None, *, seconds: float = 0.0, breaks: bool = False, status: int = 200
 ) -> Iterator[Endpoint]:
     """A server of one version that is healthy.
 
@@ -36,6 +36,7 @@ def upstream(
         named: list that the names of its gRPC requests (`x-request-id`) are added to.
         seconds: that its answers over HTTP take.
         breaks: over HTTP, it ends connections in place of an answer.
+        status: of its answers over HTTP.
     """
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,7 +49,7 @@ def upstream(
                     self.close_connection = True
                     return
                 time.sleep(seconds)
-            self.send_response(200)
+            self.send_response(200 if self.path == READY else status)
             self.send_header("content-length", str(len(version)))
             self.end_headers()
             self.wfile.write(version.encode())

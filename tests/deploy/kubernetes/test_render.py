@@ -25,7 +25,7 @@ from tests.deploy.kubernetes.cluster import BENTO, CLUSTER, config, made
 
 #: Read, since importing it imports BentoML.
 IMAGE = Path(service.__file__).with_name("image.py").read_text("utf-8")
-STEPS = [{"weight": 0.1, "requests": 200}, {"weight": 0.5, "requests": 900, "at_least": "1h"}]
+STEPS = [{"weight": 0.1, "requests": 200}, {"weight": 0.5, "requests": 900, "at_least": "1h", "at_most": "2h"}]
 
 
 def patched(**changes: Any) -> list[dict[str, Any]]:

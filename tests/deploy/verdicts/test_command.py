@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,17 @@ def test_the_code_is_the_verdicts(tmp_path: Path, outcome: str, code: int) -> No
     done = run(tmp_path, "--rollout", str(number), "--json")
     assert done.returncode == code
     assert json.loads(done.stdout)["outcome"] == outcome
+
+
+def test_a_port_that_is_taken_is_named_before_verdicts_are_promised(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(tmp_path, "--serve", "--port", str(port))
+    assert done.returncode == 10
+    assert done.stderr == (
+        f"error: verdicts cannot be served on 127.0.0.1:{port} (Address already in use): end what listens there, or give "
+        "another --port or --host\n"
+    )
 
 
 def test_no_rollout(tmp_path: Path) -> None:

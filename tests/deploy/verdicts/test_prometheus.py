@@ -65,8 +65,8 @@ def test_what_an_instance_had_counted_before_its_first_scrape_is_left_out() -> N
 
 
 def test_answers_that_are_the_clients_fault_are_no_errors() -> None:
-    refused = series(TIMES - 1_000, http_response_code="400")
-    assert grown([refused], 1_000.0, 1_150.0) == Counters(150, 0, {})
+    refused, too_many = (series(TIMES - 1_000, http_response_code=code) for code in ("400", "429"))
+    assert grown([refused, too_many], 1_000.0, 1_150.0) == Counters(300, 0, {}, refused=150)
 
 
 def test_latencies_are_those_of_all_instances_and_doors() -> None:

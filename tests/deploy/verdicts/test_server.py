@@ -65,14 +65,15 @@ def client(home: Path) -> Iterator[httpx.Client]:
         yield made
 
 
-def counted(**changes: Any) -> dict[str, Any]:
-    """Counts of two versions that are alike, or not."""
+def counted(refused: int = 0, **changes: Any) -> dict[str, Any]:
+    """Counts of two versions that are alike, or not; the candidate refuses so many requests of each phase."""
     phases = []
     for one in (phase(6_000, 0.25, (0.001, 0.001), **changes), phase(6_000, 0.5, (0.001, 0.001), **changes)):
         sides = {
             side: {
                 "requests": getattr(one.requests, name),
                 "errors": getattr(one.errors, name),
+                "refused": refused if side == "candidate" else 0,
                 "over": {f"{edge:.9g}": getattr(count, name) for edge, count in one.over.items()},
             }
             for side, name in (("candidate", "canary"), ("stable", "stable"))
@@ -86,6 +87,7 @@ def counted(**changes: Any) -> dict[str, Any]:
     [
         (counted() | {"answers": {"worse": 0, "other": 300}}, "pass", 1),
         (counted(slower=2.0), "fail", -1),
+        (counted(refused=100), "fail", -1),
         (counted(part=0.5), "error", -1),
         (counted() | {"answers": {"worse": 0, "other": 5}}, "inconclusive", 0),
     ],
@@ -95,7 +97,7 @@ def test_counts_that_are_brought(client: httpx.Client, body: dict[str, Any], out
     assert answer.status_code == 200
     told = answer.json()
     assert (told["outcome"], told["value"]) == (outcome, value)
-    assert [check["name"] for check in told["checks"]][:3] == ["split", "errors", "slowness"]
+    assert [check["name"] for check in told["checks"]][:4] == ["split", "errors", "refused", "slowness"]
     assert told["text"].startswith(f"{outcome.upper()}: split: ")
 
 
