@@ -45,7 +45,7 @@ Brings Bentos to users on this machine, behind a router, and judges each on the 
   python -m deploy up                      the newest Bento serves on http://127.0.0.1:8080
   python -m deploy canary bentocast:TAG    another one, step by step: promoted on a pass, else taken back
   python -m deploy status --follow         watch it
-  python -m deploy rollback                the version before, at once
+  python -m deploy rollback                the version before, without a judge
 """
 TEACHING = """\
 `python -m deploy COMMAND --help` says more; every strategy takes --dry-run. docs/rollouts.md explains it all."""
@@ -154,7 +154,7 @@ def _plan(config: Params, strategy: str, file: Path | None) -> Plan:
 
 
 def rollback(config: Params, asked: argparse.Namespace) -> int:
-    """Go back to an earlier version at once (default: the one before the one that serves)."""
+    """Go back to a version that served here, without a judge (default: the one before the one that serves)."""
     return CODES[_driver(config).back(asked.bento)]
 
 
