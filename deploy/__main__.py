@@ -194,7 +194,7 @@ def status(config: Params, asked: argparse.Namespace) -> int:
     if under_way is None:
         print(shown.text(fleet))
     else:
-        live.Follower(fleet.journal, sys.stdout).follow(under_way.id)
+        live.Follower(fleet.journal, fleet.place, sys.stdout).follow(under_way.id)
     return 0
 
 

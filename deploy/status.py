@@ -10,7 +10,7 @@ from data.rollout import Judgement
 from deploy import versions
 from deploy.fleet import Fleet, state_of
 from deploy.journal import AUTOSCALER, NO_ROLLOUT, Rollout
-from deploy.rollouts.states import GONE
+from deploy.rollouts.states import GONE, GONE_ADVICE
 from deploy.router.routing import WHOLE
 from deploy.running import instances
 
@@ -42,7 +42,7 @@ def text(fleet: Fleet) -> str:
     under_way = fleet.journal.under_way()
     if under_way:
         gone = state_of(under_way, fleet.place) == GONE
-        how = "its command is gone: `resume` or `abort`" if gone else under_way.why
+        how = GONE_ADVICE if gone else under_way.why
         lines.append(
             f"{under_way.strategy} {under_way.id} of {under_way.candidate}: {under_way.state}; {how}".rstrip("; ")
         )

@@ -6,5 +6,7 @@ ABORT = "abort"
 WISHES = {"pause": PAUSED, "promote": PROMOTED, ABORT: ROLLED_BACK}
 #: What one is that is `running` by the journal, and that nobody drives: its command was killed. See `deploy.fleet.state_of`.
 GONE = "gone"
+#: What to do about it.
+GONE_ADVICE = "its command is gone: `resume` or `abort`"
 #: Why one is paused whose command was asked to end; one that was killed is still `running`.
 INTERRUPTED = "interrupted"
