@@ -130,7 +130,8 @@ def _rolling_out(strategy: str) -> Callable[[Params, argparse.Namespace], int]:
         if asked.dry_run:
             from deploy import status as shown
 
-            print(shown.plan(strategy, asked.bento, plan))
+            print(shown.plan(strategy, asked.bento, plan))  # also where it cannot begin
+            print(shown.begins(plan, *_driver(config).look(asked.bento)))
             return 0
         return CODES[_driver(config).begin(strategy, asked.bento, plan)]
 
@@ -325,7 +326,9 @@ def main(argv: list[str]) -> None:
         parser_of = made[strategy] = commands.add_parser(strategy, description=text, epilog=EXIT_CODES)
         parser_of.add_argument("bento", help="tag of the candidate")
         parser_of.add_argument("--plan", type=Path, metavar="FILE", help="instead of the one in params.yaml, in YAML")
-        parser_of.add_argument("--dry-run", action="store_true", help="print what would happen, and do nothing")
+        parser_of.add_argument(
+            "--dry-run", action="store_true", help="print what would happen and whether it can begin, and do nothing"
+        )
     made["sbom"].epilog = "Exit codes: 0 done, or nothing differs; 7 something does."
     made["sbom"].add_argument(
         "--check", type=Path, metavar="FILE", help="compare the Bento's files with an earlier bill"

@@ -6,7 +6,7 @@ What it does is in the journal before it is done; so a rollout whose command was
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,12 +15,15 @@ from data.errors import BentocastError
 from deploy import autoscale, versions
 from deploy.faults import BusyError, RolloutError
 from deploy.fleet import SCALE_SECONDS, Fleet
-from deploy.journal import Rollout
+from deploy.journal import Rollout, busy
+from deploy.place import Place
 from deploy.rollouts import closing, steps
 from deploy.rollouts.closing import ENDING
 from deploy.rollouts.progress import Progress
 from deploy.rollouts.states import ABORT, ENDED, INTERRUPTED, PAUSED, PROMOTED, ROLLED_BACK, RUNNING, WISHES
 from deploy.rollouts.steps import Clock, Steps
+from deploy.running.instances import Instance
+from deploy.versions import Version
 
 BACK = "rollback"
 #: Held by a command that drives a rollout, and so hears what is asked of it; `up` and `scale` hold the fleet's alone.
@@ -58,6 +61,26 @@ class Driver:
         """
         with self._driving():
             return self._drive(self._write(strategy, tag, plan))
+
+    def look(self, tag: str) -> tuple[str, str, int]:
+        """What a rollout would begin with; nothing is changed.
+
+        Args:
+            tag: of the candidate.
+
+        Returns:
+            Tags of the Bento that serves and of the candidate, and how many instances the former has.
+
+        Raises:
+            RegistryError: there is no such Bento.
+            BusyError: a rollout is under way.
+            RolloutError: it could not begin.
+        """
+        candidate, stable = self._can_begin(versions.look, tag)
+        under_way = self.fleet.journal.under_way()
+        if under_way:
+            raise busy(under_way)
+        return stable[0].tag, candidate.tag, len(stable)
 
     def back(self, tag: str | None) -> str:
         """Go back to an earlier version, without judging it.
@@ -176,18 +199,23 @@ class Driver:
     def _write(self, strategy: str, tag: str, plan: Plan | None) -> int:
         """Check that it can begin, and write it down."""
         fleet = self.fleet
-        traffic = fleet.traffic()
-        candidate = versions.take(fleet.place, tag)
-        if candidate.name == traffic.stable:
-            raise RolloutError(f"{candidate.tag} serves already")
-        stable = fleet.of(traffic.stable)
-        if not stable:
-            raise RolloutError("the version that serves has no instance: see `python -m deploy status`")
-        progress = Progress(traffic.stable, candidate.name, len(stable))
+        candidate, stable = self._can_begin(versions.take, tag)
+        progress = Progress(stable[0].version, candidate.name, len(stable))
         written = fleet.plan.judged(plan).model_dump(mode="json") if plan else {}
         return fleet.journal.begin(
             strategy, stable[0].tag, candidate.tag, written, progress.written(), self.clock.now()
         )
+
+    def _can_begin(self, find: Callable[[Place, str], Version], tag: str) -> tuple[Version, list[Instance]]:
+        """The candidate, as it is found, and the instances of the version that serves."""
+        traffic = self.fleet.traffic()
+        candidate = find(self.fleet.place, tag)
+        if candidate.name == traffic.stable:
+            raise RolloutError(f"{candidate.tag} serves already")
+        stable = self.fleet.of(traffic.stable)
+        if not stable:
+            raise RolloutError("the version that serves has no instance: see `python -m deploy status`")
+        return candidate, stable
 
     def _before(self) -> str:
         """Tag of the version before the one that serves; one that was left by a way back is none."""

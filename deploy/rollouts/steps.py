@@ -204,8 +204,7 @@ class Steps:
         stable, candidate = progress.stable, progress.candidate
         before = fleet.router.counted([stable]).values()
         progress.choose_edges(sum((one[stable] for one in before), Counters()), self._judgement)
-        # As many as their share of requests takes, so that each of both versions has as much to do.
-        many = max(1, math.ceil((step.weight or step.mirror or 0) * progress.instances))
+        many = needed(step, progress.instances)
         parts = round((step.weight or 0) * WHOLE)
         weights = {stable: WHOLE - parts, candidate: parts}
         compared = [versions.take(fleet.place, self.rollout.candidate)]
@@ -229,7 +228,7 @@ class Steps:
                 if len(fleet.of(version.name)) > many:
                     fleet.scale(version, many)
         if self.plan.replace and step.weight:
-            fleet.scale(fleet.version(stable), max(1, progress.instances - many))
+            fleet.scale(fleet.version(stable), left(progress.instances, many))
         self.clock.sleep(SETTLE_SECONDS if is_warm else WARM_UP_SECONDS)
         progress.count_from(self._reading())
         self._has_entered = True
@@ -289,6 +288,16 @@ def hold(fleet: Fleet, number: int, progress: Progress, now: float) -> None:
     """What comes from here on, until somebody goes on, was not split as the step has it, and does not count."""
     progress.held = True
     fleet.journal.held(number, progress.written(), now)
+
+
+def needed(step: Step, instances: int) -> int:
+    """Instances of the candidate: as many as its share of requests takes, so that each of both versions has as much to do."""
+    return max(1, math.ceil((step.weight or step.mirror or 0) * instances))
+
+
+def left(instances: int, many: int) -> int:
+    """Instances of the version before that stay where so many of the candidate replace them."""
+    return max(1, instances - many)
 
 
 def make_whole(fleet: Fleet, plan: Plan, version: Version, many: int) -> None:
