@@ -7,12 +7,14 @@ from collections.abc import Callable
 import pytest
 
 from data.deployment import Plan, Step
-from deploy.faults import BusyError, RouterError
+from deploy.faults import AskedError, BusyError, RouterError
 from deploy.fleet import LOCK, Fleet, Traffic
 from deploy.rollouts import closing
 from deploy.rollouts.driver import DRIVING, Driver
 from deploy.rollouts.progress import Progress
 from deploy.router.routing import WHOLE
+from deploy.running.instances import Instance
+from deploy.versions import Version
 from tests.deploy.driven import NEW, OLD, Asked, Small, add, serving, state
 from tests.training.tiny import BENTOML
 
@@ -59,14 +61,20 @@ def at(driver: Driver, monkeypatch: pytest.MonkeyPatch, weights: dict[str, int],
     monkeypatch.setattr(driver.clock, "sleep", sleep)
 
 
-def while_starting(driver: Driver, monkeypatch: pytest.MonkeyPatch, version: str, wish: str, *, after: int) -> None:
-    """Something is asked for while instances of a version start, once it has so many."""
+def while_starting(monkeypatch: pytest.MonkeyPatch, wish: str, *, ready: bool = False) -> None:
+    """Something is asked for while a second instance of the candidate starts, or as soon as it is ready."""
     bring = Small.bring
 
-    def asked(fleet: Small, which: object, many: int, meanwhile: Callable[[], None] = lambda: None) -> object:
-        if which.name == version and many > len(fleet.of(version)) == after:  # type: ignore[attr-defined]
+    def asked(
+        fleet: Small, version: Version, many: int, meanwhile: Callable[[], None] = lambda: None
+    ) -> list[Instance]:
+        is_second = version.name == "new" and many > len(fleet.of("new")) == 1
+        if is_second and not ready:
             Driver(fleet).ask(wish)
-        return bring(fleet, which, many, meanwhile)  # type: ignore[arg-type]
+        there = bring(fleet, version, many, meanwhile)
+        if is_second and ready:
+            Driver(fleet).ask(wish)
+        return there
 
     monkeypatch.setattr(Small, "bring", asked)
 
@@ -92,24 +100,34 @@ def test_a_command_does_what_is_asked_of_it(
     assert serving(driver) == weights
 
 
+@pytest.mark.parametrize("ready", [False, True], ids=["not waited for", "ready"])
 @pytest.mark.parametrize("wish", ["abort", "pause"])
 def test_what_is_asked_while_instances_of_the_next_step_start_moves_nobody_on(
-    driver: Driver, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, wish: str
+    driver: Driver, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, wish: str, *, ready: bool
 ) -> None:
     for number in (2, 3):
         add(driver.fleet.journal, "old", number)
     Asked(driver, 2_000)
-    while_starting(driver, monkeypatch, "new", wish, after=1)
+    while_starting(monkeypatch, wish, ready=ready)
     assert driver.begin("canary", NEW, PLAN) == {"abort": "rolled back", "pause": "paused"}[wish]
     weights = driver.fleet.router.weights  # type: ignore[attr-defined]
     assert max(one.get("new", 0) for one in weights) == TENTH["new"]
     assert serving(driver) == {"abort": {"old": WHOLE}, "pause": TENTH}[wish]
+    assert len(driver.fleet.of("new")) == {"abort": 0, "pause": 1 + ready}[wish]
+
+
+def test_a_wait_for_instances_ends_with_what_is_asked_meanwhile(driver: Driver) -> None:
+    def meanwhile() -> None:
+        raise AskedError("abort")
+
+    with pytest.raises(AskedError, match="asked to abort"):
+        Fleet.bring(driver.fleet, driver.fleet.version("old"), 2, meanwhile)
 
 
 def test_an_abort_while_the_candidate_starts_for_all_users_takes_it_back(
     driver: Driver, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    while_starting(driver, monkeypatch, "new", "abort", after=1)
+    while_starting(monkeypatch, "abort")
     orphaned(driver)
     assert driver.ask("promote") == "rolled back"
     assert state(driver, 1) == ("rolled back", "asked to abort")
@@ -135,7 +153,7 @@ def test_what_is_asked_while_a_command_scales_waits_for_it(
 ) -> None:
     """It drives nothing, so it would never hear it."""
     number = orphaned(driver)
-    seconds = iter([0.0, 100.0, 200.0])
+    seconds = iter([0.0, 200.0])
     monkeypatch.setattr(driver.clock, "monotonic", lambda: next(seconds))
     with (
         driver.fleet.place.held(LOCK, ""),
