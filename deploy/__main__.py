@@ -45,7 +45,7 @@ Brings Bentos to users on this machine, behind a router, and judges each on the 
   python -m deploy up                      the newest Bento serves on http://127.0.0.1:8080
   python -m deploy canary bentocast:TAG    another one, step by step: promoted on a pass, else taken back
   python -m deploy status --follow         watch it
-  python -m deploy rollback                the version before, at once
+  python -m deploy rollback                the version before, without a judge
 """
 TEACHING = """\
 `python -m deploy COMMAND --help` says more; every strategy takes --dry-run. docs/rollouts.md explains it all."""
@@ -130,7 +130,8 @@ def _rolling_out(strategy: str) -> Callable[[Params, argparse.Namespace], int]:
         if asked.dry_run:
             from deploy import status as shown
 
-            print(shown.plan(strategy, asked.bento, plan))
+            print(shown.plan(strategy, asked.bento, plan))  # also where it cannot begin
+            print(shown.begins(plan, *_driver(config).look(asked.bento)))
             return 0
         return CODES[_driver(config).begin(strategy, asked.bento, plan)]
 
@@ -154,7 +155,7 @@ def _plan(config: Params, strategy: str, file: Path | None) -> Plan:
 
 
 def rollback(config: Params, asked: argparse.Namespace) -> int:
-    """Go back to an earlier version at once (default: the one before the one that serves)."""
+    """Go back to a version that served here, without a judge (default: the one before the one that serves)."""
     return CODES[_driver(config).back(asked.bento)]
 
 
@@ -194,7 +195,7 @@ def status(config: Params, asked: argparse.Namespace) -> int:
     if under_way is None:
         print(shown.text(fleet))
     else:
-        live.Follower(fleet.journal, sys.stdout).follow(under_way.id)
+        live.Follower(fleet.journal, fleet.place, sys.stdout).follow(under_way.id)
     return 0
 
 
@@ -335,7 +336,9 @@ def main(argv: list[str]) -> None:
         parser_of = made[strategy] = commands.add_parser(strategy, description=text, epilog=EXIT_CODES)
         parser_of.add_argument("bento", help="tag of the candidate")
         parser_of.add_argument("--plan", type=Path, metavar="FILE", help="instead of the one in params.yaml, in YAML")
-        parser_of.add_argument("--dry-run", action="store_true", help="print what would happen, and do nothing")
+        parser_of.add_argument(
+            "--dry-run", action="store_true", help="print what would happen and whether it can begin, and do nothing"
+        )
     made["sbom"].epilog = "Exit codes: 0 done, or nothing differs; 7 something does."
     made["sbom"].add_argument(
         "--check", type=Path, metavar="FILE", help="compare the Bento's files with an earlier bill"

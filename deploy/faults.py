@@ -27,6 +27,18 @@ class BusyError(RolloutError):
     code = "rollout_under_way"
 
 
+class AskedError(RolloutError):
+    """Somebody asked for something else while an instance was waited for, or before users were moved.
+
+    Attributes:
+        wish: `pause`, `promote` or `abort`.
+    """
+
+    def __init__(self, wish: str) -> None:
+        super().__init__(f"asked to {wish}")
+        self.wish = wish
+
+
 class BuildError(BentocastError):
     """A Bento cannot be built."""
 

@@ -217,8 +217,13 @@ class Fleet:
         keeper.end(self.place)
         self.journal.put_state({})
 
-    def bring(self, version: Version, many: int) -> list[Instance]:
+    def bring(self, version: Version, many: int, meanwhile: Callable[[], None] = lambda: None) -> list[Instance]:
         """Have so many instances of a version, or more; all are ready. Those that were given up are replaced.
+
+        Args:
+            version: which.
+            many: how many.
+            meanwhile: called once a second while they start; if it raises, those that came are taken away again.
 
         Raises:
             InstanceError: one does not get ready; those that came are taken away again.
@@ -227,7 +232,7 @@ class Fleet:
         there = [one for one in known if not one.fault]
         new = instances.add(self.place, self.journal, version, max(0, many - len(there)))
         try:
-            instances.wait_until_ready(self.place, self.journal, [*there, *new], self.say)
+            instances.wait_until_ready(self.place, self.journal, [*there, *new], self.say, meanwhile)
         except BaseException:
             self._drop(new)
             raise

@@ -273,12 +273,7 @@ class Journal:
                 assert made.inserted_primary_key is not None, "the table has one"
                 return int(made.inserted_primary_key[0])
         except IntegrityError as err:
-            under_way = self.under_way()
-            which = f"{under_way.strategy} of {under_way.candidate} ({under_way.state})" if under_way else "another one"
-            raise BusyError(
-                f"a rollout is under way: {which}; there can be one: see `python -m deploy status`, and end it with "
-                "`promote` or `abort`"
-            ) from err
+            raise busy(self.under_way()) from err
 
     def under_way(self) -> Rollout | None:
         """The rollout that has not ended."""
@@ -395,3 +390,12 @@ class Journal:
             return [
                 Rollout(**{key: value for key, value in row.items() if key not in ("open", "progress")}) for row in rows
             ]
+
+
+def busy(under_way: Rollout | None) -> BusyError:
+    """Why no rollout can begin beside another one."""
+    which = f"{under_way.strategy} of {under_way.candidate} ({under_way.state})" if under_way else "another one"
+    return BusyError(
+        f"a rollout is under way: {which}; there can be one: see `python -m deploy status`, and end it with `promote` or "
+        "`abort`"
+    )

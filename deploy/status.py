@@ -10,7 +10,8 @@ from data.rollout import Judgement
 from deploy import versions
 from deploy.fleet import Fleet, state_of
 from deploy.journal import AUTOSCALER, NO_ROLLOUT, Rollout
-from deploy.rollouts.states import GONE
+from deploy.rollouts import steps
+from deploy.rollouts.states import GONE, GONE_ADVICE
 from deploy.router.routing import WHOLE
 from deploy.running import instances
 
@@ -43,7 +44,7 @@ def text(fleet: Fleet) -> str:
     under_way = fleet.journal.under_way()
     if under_way:
         gone = state_of(under_way, fleet.place) == GONE
-        how = "its command is gone: `resume` or `abort`" if gone else under_way.why
+        how = GONE_ADVICE if gone else under_way.why
         lines.append(
             f"{under_way.strategy} {under_way.id} of {under_way.candidate}: {under_way.state}; {how}".rstrip("; ")
         )
@@ -87,6 +88,24 @@ def plan(strategy: str, tag: str, chosen: Plan) -> str:
         lines.append("  the version before stays up, without requests, until the next rollout")
     if chosen.judgement is not None:
         lines.append(f"  judged by: {'; '.join(_limits(chosen.judgement))}")
+    return "\n".join(lines)
+
+
+def begins(chosen: Plan, stable: str, candidate: str, many: int) -> str:
+    """What a plan would do here.
+
+    Args:
+        chosen: the plan.
+        stable: tag of the Bento that serves.
+        candidate: tag of the other.
+        many: instances of the former.
+    """
+    lines = [f"it can begin: {stable} -> {candidate}"]
+    for place, step in enumerate(chosen.steps, 1):
+        coming = steps.needed(step, many)
+        stays = steps.left(many, coming) if chosen.replace and step.weight else many
+        beside = f" and {coming} more to compare latencies with" if chosen.has_baseline(step) else ""
+        lines.append(f"  {place}. {stays} of {stable}{beside}, {coming} of {candidate}")
     return "\n".join(lines)
 
 

@@ -56,6 +56,21 @@ def take(place: Place, tag: str) -> Version:
     Raises:
         RegistryError: neither the store nor the deployment holds such a Bento, it lacks a model, or another Bento has its name.
     """
+    found, missing = _looked(place, tag)
+    if missing:
+        with replacing(found.store) as store:
+            for there, source in missing.items():
+                shutil.copytree(source, store / there)
+    return found
+
+
+def look(place: Place, tag: str) -> Version:
+    """What `take` would give; nothing is copied. Arguments and faults as of that."""
+    return _looked(place, tag)[0]
+
+
+def _looked(place: Place, tag: str) -> tuple[Version, dict[Path, str]]:
+    """A version, and what is still to be copied from where, by its place in the version's store."""
     import bentoml
 
     try:
@@ -64,22 +79,20 @@ def take(place: Place, tag: str) -> Version:
     except (bentoml.exceptions.BentoMLException, ValueError) as err:
         kept = find(place, tag)
         if kept:
-            return kept
+            return kept, {}
         raise RegistryError(
             f"BentoML's store holds no whole Bento {tag!r} ({str(err).strip()}): see them with `bentoml list`"
         ) from err
     found = _version(place, str(bento.tag))
-    if not found.is_kept:
-        if found.store.is_dir():
-            raise RegistryError(
-                f"Bento {found.tag!r}: another one is kept here as {found.name} already (in {found.store}): build it with "
-                "another version"
-            )
-        with replacing(found.store) as store:
-            shutil.copytree(bento.path, store / found.kept)
-            for model in models:
-                shutil.copytree(model.path, store / "models" / model.tag.name / str(model.tag.version))
-    return found
+    if found.is_kept:
+        return found, {}
+    if found.store.is_dir():
+        raise RegistryError(
+            f"Bento {found.tag!r}: another one is kept here as {found.name} already (in {found.store}): build it with "
+            "another version"
+        )
+    stored = {Path("models", model.tag.name, str(model.tag.version)): model.path for model in models}
+    return found, {found.kept: bento.path, **stored}
 
 
 def find(place: Place, tag: str) -> Version | None:

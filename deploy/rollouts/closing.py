@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from data.deployment import Plan
 from deploy import versions
-from deploy.faults import InstanceError, RouterError
+from deploy.faults import AskedError, InstanceError, RouterError
 from deploy.fleet import Fleet
 from deploy.journal import Rollout
-from deploy.rollouts.states import PROMOTED, ROLLED_BACK
-from deploy.rollouts.steps import recall
+from deploy.rollouts.states import ABORT, PROMOTED, ROLLED_BACK
+from deploy.rollouts.steps import make_whole, recall
 from deploy.router.routing import WHOLE
 from deploy.versions import Version
 
@@ -36,27 +38,36 @@ def close(fleet: Fleet, rollout: Rollout, state: str, reason: str, now: float) -
 def end(fleet: Fleet, rollout: Rollout, state: str, reason: str, now: float) -> str:
     """Bring users to where they are to stay, then end the other version; may be done twice.
 
-    A candidate that cannot be brought to all users is taken back. A version before that does not get all of its
-    instances back serves with those that it has. Arguments and result as of `close`.
+    A candidate that cannot be brought to all users is taken back, and so is one that somebody aborts before it has them.
+    A version before that does not get all of its instances back serves with those that it has. Arguments and result as of
+    `close`.
     """
+
+    def heed() -> None:
+        if state == PROMOTED and fleet.journal.wished(rollout.id) == ABORT:
+            raise AskedError(ABORT)
+
     progress = recall(fleet, rollout.id)
     assert rollout.stable is not None, "there is a version before it"
-    keep = bool(rollout.plan) and Plan.model_validate(rollout.plan).keep
+    plan = Plan.model_validate(rollout.plan) if rollout.plan else None
     stays, goes = rollout.stable, rollout.candidate
     if state == PROMOTED:
         stays, goes = goes, stays
     version = versions.take(fleet.place, stays)
     serves = any(not one.fault for one in fleet.of(version.name))
-    if state != PROMOTED and serves:  # back at once, then whole again
+    if state != PROMOTED and serves:  # back at once, then whole again, unless it was taken apart
+        if plan:
+            make_whole(fleet, plan, version, progress.instances)
         fleet.move(version.name, stable=version.name, weights={version.name: WHOLE}, mirror=None, choices=())
     try:
-        _bring(fleet, version, progress.instances, needed=state == PROMOTED or not serves)
+        _bring(fleet, version, progress.instances, heed, needed=state == PROMOTED or not serves)
+        heed()
         fleet.move(stable=version.name, weights={version.name: WHOLE}, mirror=None, choices=())
-    except (InstanceError, RouterError) as err:
+    except (AskedError, InstanceError, RouterError) as err:
         if state != PROMOTED:
             raise
         return close(fleet, rollout, ROLLED_BACK, err.message, now)
-    kept = keep and state == PROMOTED
+    kept = plan is not None and plan.keep and state == PROMOTED
     fleet.retire(*(() if kept else (versions.name(goes),)), progress.baseline)
     fleet.journal.end(rollout.id, state, reason, now)
     tell(fleet, rollout.id)
@@ -85,10 +96,10 @@ def tell(fleet: Fleet, number: int) -> None:
         tracked.log(rollout, page, fleet.say)
 
 
-def _bring(fleet: Fleet, version: Version, many: int, *, needed: bool) -> None:
+def _bring(fleet: Fleet, version: Version, many: int, heed: Callable[[], None], *, needed: bool) -> None:
     """So many instances; if they are not needed, fewer are told of."""
     try:
-        fleet.bring(version, many)
+        fleet.bring(version, many, heed)
     except InstanceError as err:
         if needed:
             raise

@@ -6,21 +6,28 @@ What it does is in the journal before it is done; so a rollout whose command was
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from data.deployment import Plan
 from data.errors import BentocastError
 from deploy import autoscale, versions
-from deploy.faults import RolloutError
-from deploy.fleet import LOCK, Fleet
-from deploy.journal import Rollout
+from deploy.faults import BusyError, RolloutError
+from deploy.fleet import SCALE_SECONDS, Fleet
+from deploy.journal import Rollout, busy
+from deploy.place import Place
 from deploy.rollouts import closing, steps
 from deploy.rollouts.closing import ENDING
 from deploy.rollouts.progress import Progress
-from deploy.rollouts.states import ENDED, INTERRUPTED, PAUSED, PROMOTED, ROLLED_BACK, RUNNING, WISHES
+from deploy.rollouts.states import ABORT, ENDED, INTERRUPTED, PAUSED, PROMOTED, ROLLED_BACK, RUNNING, WISHES
 from deploy.rollouts.steps import Clock, Steps
+from deploy.running.instances import Instance
+from deploy.versions import Version
 
 BACK = "rollback"
+#: Held by a command that drives a rollout, and so hears what is asked of it; `up` and `scale` hold the fleet's alone.
+DRIVING = "driving"
 GONE_BACK = "paused, users are back with the version before: go on with `resume`, or end it with `promote` or `abort`"
 GO_ON = "paused, users stay where they are: go on with `resume`, or end it with `promote` or `abort`"
 
@@ -52,22 +59,41 @@ class Driver:
             BusyError: another rollout is under way.
             RolloutError: it cannot begin; nothing was changed.
         """
-        with self.fleet.alone():
+        with self._driving():
             return self._drive(self._write(strategy, tag, plan))
 
+    def look(self, tag: str) -> tuple[str, str, int]:
+        """What a rollout would begin with; nothing is changed.
+
+        Args:
+            tag: of the candidate.
+
+        Returns:
+            Tags of the Bento that serves and of the candidate, and how many instances the former has.
+
+        Raises:
+            RegistryError: there is no such Bento.
+            BusyError: a rollout is under way.
+            RolloutError: it could not begin.
+        """
+        candidate, stable = self._can_begin(versions.look, tag)
+        under_way = self.fleet.journal.under_way()
+        if under_way:
+            raise busy(under_way)
+        return stable[0].tag, candidate.tag, len(stable)
+
     def back(self, tag: str | None) -> str:
-        """Go back to an earlier version at once, without judging it.
+        """Go back to an earlier version, without judging it.
 
         Args:
             tag: of its Bento; the version before the one that serves if None.
 
         Raises:
             BusyError: a rollout is under way: abort it, which leads back too.
-            RolloutError: there is no such version.
+            RolloutError: no such version ever served here.
         """
-        with self.fleet.alone():
-            number = self._write(BACK, tag or self._before(), None)
-            return self._close(self._found(number), PROMOTED, "asked to go back")
+        with self._driving():
+            return self._drive(self._write(BACK, self._before() if tag is None else self._served(tag), None))
 
     def resume(self) -> str:
         """Go on with the rollout that is under way.
@@ -76,7 +102,7 @@ class Driver:
             RolloutError: there is none.
             BusyError: another command drives it.
         """
-        with self.fleet.alone():
+        with self._driving():
             rollout = self._under_way()
             self.fleet.journal.wish(rollout.id, "")
             return self._drive(rollout.id)
@@ -86,21 +112,32 @@ class Driver:
 
         Args:
             wish: `pause`, `promote` or `abort`.
+
+        Raises:
+            RolloutError: no rollout is under way.
+            BusyError: `up`, `scale` or the autoscaler changes the fleet, and goes on to.
         """
-        rollout = self._under_way()
-        self.fleet.journal.wish(rollout.id, wish)
-        if self.fleet.place.is_held(LOCK):
-            return f"asked the command that drives rollout {rollout.id} to {wish}"
-        with self.fleet.alone():
-            rollout = self._under_way()
-            begun = self.fleet.journal.last(rollout.id, ENDING)
-            if begun and not (wish == "abort" and begun.about["state"] == PROMOTED):
-                return self._drive(rollout.id)
-            self.fleet.journal.wish(rollout.id, "")
-            if wish == "pause":
-                self.fleet.journal.set_state(rollout.id, PAUSED, "asked to pause")
-                return PAUSED
-            return self._close(rollout, WISHES[wish], f"asked to {wish}")
+        rollout, journal, late = self._under_way(), self.fleet.journal, self.clock.monotonic() + SCALE_SECONDS
+        while True:
+            journal.wish(rollout.id, wish)
+            if self.fleet.place.is_held(DRIVING):
+                state = self._ending(rollout.id, wish)
+                return (
+                    f"the command that drives rollout {rollout.id} ends it already: {state}"
+                    if state
+                    else f"asked the command that drives rollout {rollout.id} to {wish}"
+                )
+            try:
+                with self._driving():
+                    return self._do(wish)
+            except BusyError as err:
+                if self.clock.monotonic() < late:
+                    continue
+                journal.wish(rollout.id, "")
+                raise BusyError(
+                    f"{wish} of rollout {rollout.id}: another command that drives no rollout (`up`, `scale`) has changed the "
+                    f"deployment for {SCALE_SECONDS:.0f} s and more: see `python -m deploy status`, and {wish} again"
+                ) from err
 
     def scale(self, many: int) -> None:
         """Have so many instances of the version that serves, whatever they have to do.
@@ -128,34 +165,86 @@ class Driver:
         """
         with self.fleet.alone():
             rollout = self.fleet.journal.under_way()
-            if rollout:
-                self.fleet.journal.end(rollout.id, ENDED, "the deployment was brought down", self.clock.now())
             autoscale.stop(self.fleet)
             self.fleet.down()
+            if rollout:  # not before: a candidate that still has users is there to abort
+                self.fleet.journal.end(rollout.id, ENDED, "the deployment was brought down", self.clock.now())
+                closing.tell(self.fleet, rollout.id)
+
+    @contextmanager
+    def _driving(self) -> Iterator[None]:
+        """Nobody else changes the fleet, and what is asked of the rollout is heard here."""
+        with self.fleet.alone(), self.fleet.place.held(DRIVING, "another command drives a rollout"):
+            yield
+
+    def _do(self, wish: str) -> str:
+        """What is asked of a rollout that no command drives."""
+        rollout, journal = self._under_way(), self.fleet.journal
+        if self._ending(rollout.id, wish):
+            return self._drive(rollout.id)
+        journal.wish(rollout.id, "")
+        if WISHES[wish] == PAUSED:
+            journal.set_state(rollout.id, PAUSED, "asked to pause")
+            closing.tell(self.fleet, rollout.id)
+            return PAUSED
+        return self._close(rollout, WISHES[wish], f"asked to {wish}")
+
+    def _ending(self, number: int, wish: str) -> str:
+        """The state that a rollout is about to end in whatever is asked, or nothing; a promotion can be aborted."""
+        begun = self.fleet.journal.last(number, ENDING)
+        if begun is None or (wish == ABORT and begun.about["state"] == PROMOTED):
+            return ""
+        return str(begun.about["state"])
 
     def _write(self, strategy: str, tag: str, plan: Plan | None) -> int:
         """Check that it can begin, and write it down."""
         fleet = self.fleet
-        traffic = fleet.traffic()
-        candidate = versions.take(fleet.place, tag)
-        if candidate.name == traffic.stable:
-            raise RolloutError(f"{candidate.tag} serves already")
-        stable = fleet.of(traffic.stable)
-        if not stable:
-            raise RolloutError("the version that serves has no instance: see `python -m deploy status`")
-        progress = Progress(traffic.stable, candidate.name, len(stable))
+        candidate, stable = self._can_begin(versions.take, tag)
+        progress = Progress(stable[0].version, candidate.name, len(stable))
         written = fleet.plan.judged(plan).model_dump(mode="json") if plan else {}
         return fleet.journal.begin(
             strategy, stable[0].tag, candidate.tag, written, progress.written(), self.clock.now()
         )
 
+    def _can_begin(self, find: Callable[[Place, str], Version], tag: str) -> tuple[Version, list[Instance]]:
+        """The candidate, as it is found, and the instances of the version that serves."""
+        traffic = self.fleet.traffic()
+        candidate = find(self.fleet.place, tag)
+        if candidate.name == traffic.stable:
+            raise RolloutError(f"{candidate.tag} serves already")
+        stable = self.fleet.of(traffic.stable)
+        if not stable:
+            raise RolloutError("the version that serves has no instance: see `python -m deploy status`")
+        return candidate, stable
+
     def _before(self) -> str:
-        """Tag of the version before the one that serves."""
-        serves = self.fleet.traffic().stable
-        for rollout in self.fleet.journal.rollouts():
-            if rollout.state == PROMOTED and rollout.stable and versions.name(rollout.candidate) == serves:
-                return rollout.stable
-        raise RolloutError("there is no version before the one that serves: see `python -m deploy history`")
+        """Tag of the version before the one that serves; one that was left by a way back is none."""
+        path: list[str] = []
+        for rollout in reversed(self._promoted()):
+            assert rollout.stable is not None, "others are left out"
+            # It serves without a rollout where another deployment was brought up.
+            path = _back(path, rollout.stable) or [rollout.stable]
+            there = _back(path, rollout.candidate) if rollout.strategy == BACK else []
+            path = there or [*path, rollout.candidate]
+        path = _back(path, self.fleet.traffic().stable)
+        if len(path) < 2:
+            raise RolloutError("there is no version before the one that serves: see `python -m deploy history`")
+        return path[-2]
+
+    def _served(self, tag: str) -> str:
+        """A tag, if that Bento ever served here: nobody is brought to another one without a judge."""
+        served = {one.tag for one in self.fleet.of(self.fleet.traffic().stable)}
+        served |= {one.candidate for one in self._promoted()}
+        served |= {one.stable for one in self.fleet.journal.rollouts() if one.stable}
+        if tag not in served:
+            raise RolloutError(
+                f"{tag} never served here, and nobody is brought to it without a judge: bring it out with `python -m deploy "
+                f"canary {tag}`, or go back to one of {', '.join(sorted(served))}"
+            )
+        return tag
+
+    def _promoted(self) -> list[Rollout]:
+        return [one for one in self.fleet.journal.rollouts() if one.state == PROMOTED and one.stable]
 
     def _retire_kept(self, rollout: Rollout) -> None:
         """End what an earlier rollout kept for a way back, unless it is what comes now."""
@@ -190,6 +279,8 @@ class Driver:
         rollout = self._found(number)
         if begun:
             return closing.end(self.fleet, rollout, begun.about["state"], begun.about["reason"], self.clock.now())
+        if rollout.strategy == BACK:
+            return self._close(rollout, PROMOTED, "asked to go back")
         try:
             journal.set_state(number, RUNNING)
             self._retire_kept(rollout)
@@ -197,6 +288,7 @@ class Driver:
         except KeyboardInterrupt:
             journal.set_state(number, PAUSED, INTERRUPTED)
             self.fleet.say(GO_ON)
+            closing.tell(self.fleet, number)
             raise
         except BentocastError as err:
             state, reason = ROLLED_BACK, err.message
@@ -223,3 +315,9 @@ class Driver:
 
     def _close(self, rollout: Rollout, state: str, reason: str) -> str:
         return closing.close(self.fleet, rollout, state, reason, self.clock.now())
+
+
+def _back(path: list[str], to: str) -> list[str]:
+    """A path of tags up to where it was last at a Bento, by its tag or name; nothing if it never was there."""
+    at = [place for place, tag in enumerate(path) if to in (tag, versions.name(tag))]
+    return path[: at[-1] + 1] if at else []

@@ -5,16 +5,18 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TextIO
 
 from data import durations
 from data.deployment import Plan
 from data.verdict import Check, Outcome, Verdict
+from deploy.fleet import state_of
 from deploy.journal import Journal, Rollout
 from deploy.judging import judge
+from deploy.place import Place
 from deploy.rollouts.progress import Progress
-from deploy.rollouts.states import RUNNING
+from deploy.rollouts.states import GONE, GONE_ADVICE, RUNNING
 
 REDRAW_SECONDS = 1.0
 #: Letters of a bar.
@@ -26,7 +28,7 @@ _BACK = "\x1b[{}F\x1b[J"
 
 @dataclass(frozen=True)
 class Moment:
-    """A rollout as the journal has it.
+    """A rollout as the journal has it, unless nobody drives it any more.
 
     Attributes:
         rollout: of which.
@@ -41,11 +43,13 @@ class Moment:
     verdict: Verdict | None
 
     @classmethod
-    def of(cls, journal: Journal, number: int) -> Moment:
+    def of(cls, journal: Journal, place: Place, number: int) -> Moment:
         """Read it."""
         rollout, written, look = journal.rollout(number), journal.progress(number), journal.last(number, "look")
         assert rollout is not None, "it was under way"
         assert written is not None, "it is written with the rollout"
+        if state_of(rollout, place) == GONE:
+            rollout = replace(rollout, state=GONE, reason=GONE_ADVICE)
         return cls(
             rollout,
             Plan.model_validate(rollout.plan) if rollout.plan else None,
@@ -105,11 +109,13 @@ class Follower:
 
     Attributes:
         journal: that it is in.
+        place: of its deployment.
         out: where it is shown.
         sleep: waits, seconds.
     """
 
     journal: Journal
+    place: Place
     out: TextIO
     sleep: Callable[[float], None] = time.sleep
     _drawn: int = field(default=0, init=False)
@@ -118,7 +124,7 @@ class Follower:
     def follow(self, number: int) -> None:
         """Until it has ended; a pause is no end."""
         while True:
-            moment = Moment.of(self.journal, number)
+            moment = Moment.of(self.journal, self.place, number)
             self._show(moment)
             if moment.rollout.ended is not None:
                 return

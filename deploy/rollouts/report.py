@@ -121,16 +121,32 @@ def _traffic(story: Story) -> Figure:
     """Share of users' requests that the candidate should answer, and of copies that it got."""
     figure = Figure(figsize=(9, 2.4), layout="constrained")
     axes = figure.subplots()
-    ended = story.looks[-1][0]
-    edges = [*(at for at, _ in story.steps), ended]
-    weights = [100 * (step.weight or 0) for _, step in story.steps]
-    copies = [100 * (step.mirror or 0) for _, step in story.steps]
+    spans = _spans(story)
+    edges = [*(at for at, _ in spans), story.events[-1].at - story.rollout.began]
+    weights = [100 * (step.weight or 0 if step else 0) for _, step in spans]
+    copies = [100 * (step.mirror or 0 if step else 0) for _, step in spans]
     axes.stairs(copies, edges, color=QUIET, lw=1.5, baseline=None, label="copies that nobody sees")
     axes.stairs(weights, edges, color=STRONG, lw=2, baseline=None, label="users' requests")
     axes.set(ylim=(-3, 105), ylabel="% to the candidate")
     _over_time(axes)
     _legend(axes)
     return figure
+
+
+def _spans(story: Story) -> list[tuple[float, Step | None]]:
+    """By which step requests went from when on, seconds from the start of the rollout; by none while users were back."""
+    spans: list[tuple[float, Step | None]] = []
+    step: Step | None = None
+    for event in story.events:
+        at = event.at - story.rollout.began
+        if event.kind == "step":
+            step = Step.model_validate(event.about)
+            spans.append((at, step))
+        elif event.kind == "held":
+            spans.append((at, None))
+        elif event.kind == "look" and spans and spans[-1][1] is None:  # somebody went on with it
+            spans.append((at, step))
+    return spans
 
 
 def _evidence(story: Story) -> Figure:

@@ -17,7 +17,7 @@ from data.deployment import Plan, Step
 from data.rollout import Judgement
 from data.verdict import Outcome, Verdict
 from deploy import versions
-from deploy.faults import InstanceError, RolloutError
+from deploy.faults import AskedError, InstanceError, RolloutError
 from deploy.fleet import Fleet
 from deploy.journal import Rollout
 from deploy.judging import judge
@@ -37,6 +37,8 @@ LOOKS_KEPT = 200
 SETTLE_SECONDS = 1.0
 #: What was just started is slow at first: the first requests do not count.
 WARM_UP_SECONDS = 3.0
+#: Instances that a plan took from the version before are waited for so long before users go back to it.
+WHOLE_SECONDS = 30.0
 #: So often a person is told that nothing is new.
 TELL_SECONDS = 5.0
 
@@ -97,7 +99,10 @@ class Steps:
                     step, now = plan.steps[place], self.clock.now()
                     progress.take(place, now, copies=step.mirror is not None)
                     self.fleet.journal.step(self.rollout.id, progress.written(), step.model_dump(mode="json"), now)
-                ended = self._take()
+                try:
+                    ended = self._take()
+                except AskedError as err:
+                    return WISHES[err.wish], err.message
                 if ended:
                     return ended
         return (PROMOTED if plan.end == "promote" else ENDED), _short(progress.verdict(plan.steps, self._judgement))
@@ -127,10 +132,7 @@ class Steps:
             if any(one.fault for one in self.fleet.of(progress.baseline)):
                 self._enter()  # which brings another
             verdict = self._look()
-            wish = journal.wished(number)
-            if wish:
-                journal.wish(number, "")
-                return WISHES[wish], f"asked to {wish}"
+            self._heed()
             if verdict.outcome in (Outcome.FAIL, Outcome.ERROR):  # what cannot be judged is not left with users
                 return ROLLED_BACK, _short(verdict)
             if self._is_over(verdict):
@@ -141,10 +143,23 @@ class Steps:
     def _undecided(self, why: str) -> tuple[str, str]:
         if self.plan.undecided == "rollback":
             return ROLLED_BACK, why
-        self.progress.spent = 0.0
-        hold(self.fleet, self.rollout.id, self.progress, self.clock.now())
-        self.fleet.back()  # nobody judges until somebody goes on
+        fleet, progress = self.fleet, self.progress
+        progress.spent = 0.0
+        make_whole(fleet, self.plan, fleet.version(progress.stable), progress.instances)
+        hold(fleet, self.rollout.id, progress, self.clock.now())
+        fleet.back()  # nobody judges until somebody goes on
         return PAUSED, f"users are back with {self.rollout.stable}; {why}"
+
+    def _heed(self) -> None:
+        """Do what somebody asks for before anything else.
+
+        Raises:
+            AskedError: somebody does.
+        """
+        wish = self.fleet.journal.wished(self.rollout.id)
+        if wish:
+            self.fleet.journal.wish(self.rollout.id, "")
+            raise AskedError(wish)
 
     def _is_over(self, verdict: Verdict) -> bool:
         """Whether enough was seen for the next step, without a doubt; after the last one the verdict has to be a pass."""
@@ -189,13 +204,12 @@ class Steps:
         stable, candidate = progress.stable, progress.candidate
         before = fleet.router.counted([stable]).values()
         progress.choose_edges(sum((one[stable] for one in before), Counters()), self._judgement)
-        # As many as their share of requests takes, so that each of both versions has as much to do.
-        many = max(1, math.ceil((step.weight or step.mirror or 0) * progress.instances))
+        many = needed(step, progress.instances)
         parts = round((step.weight or 0) * WHOLE)
         weights = {stable: WHOLE - parts, candidate: parts}
         compared = [versions.take(fleet.place, self.rollout.candidate)]
         known = {one.name for one in fleet.instances()} if self._has_entered else set()
-        fleet.bring(compared[0], many)
+        fleet.bring(compared[0], many, self._heed)
         if self.plan.has_baseline(step):
             compared.append(replace(fleet.version(stable), name=progress.baseline))
             self._bring_baseline(compared[1], many)
@@ -203,6 +217,7 @@ class Steps:
         header = self.plan.header(step)
         choices = (Choice(header.name, header.value, candidate),) if header else ()
         is_warm = known >= {one.name for version in compared for one in fleet.of(version.name)}
+        self._heed()  # nobody is moved on after it
         fleet.move(
             weights=weights,
             mirror=Mirror(candidate, step.mirror) if step.mirror else None,
@@ -217,14 +232,14 @@ class Steps:
                 if len(fleet.of(version.name)) > many:
                     fleet.scale(version, many)
         if self.plan.replace and step.weight:
-            fleet.scale(fleet.version(stable), max(1, progress.instances - many))
+            fleet.scale(fleet.version(stable), left(progress.instances, many))
         self.clock.sleep(SETTLE_SECONDS if is_warm else WARM_UP_SECONDS)
         progress.count_from(self._reading())
         self._has_entered = True
 
     def _bring_baseline(self, version: Version, many: int) -> None:
         try:
-            self.fleet.bring(version, many)
+            self.fleet.bring(version, many, self._heed)
         except InstanceError as err:
             raise InstanceError(
                 f"the baseline of {version.tag}, which the candidate is compared with, does not get ready: `baseline: false` "
@@ -277,6 +292,35 @@ def hold(fleet: Fleet, number: int, progress: Progress, now: float) -> None:
     """What comes from here on, until somebody goes on, was not split as the step has it, and does not count."""
     progress.held = True
     fleet.journal.held(number, progress.written(), now)
+
+
+def needed(step: Step, instances: int) -> int:
+    """Instances of the candidate: as many as its share of requests takes, so that each of both versions has as much to do."""
+    return max(1, math.ceil((step.weight or step.mirror or 0) * instances))
+
+
+def left(instances: int, many: int) -> int:
+    """Instances of the version before that stay where so many of the candidate replace them."""
+    return max(1, instances - many)
+
+
+def make_whole(fleet: Fleet, plan: Plan, version: Version, many: int) -> None:
+    """Give the version before the instances back that the plan replaced, before all users are: those left cannot take them.
+
+    A candidate that fails has users meanwhile, so what does not come soon is not waited for.
+    """
+    if not plan.replace:
+        return
+    late = time.monotonic() + WHOLE_SECONDS
+
+    def in_time() -> None:
+        if time.monotonic() > late:
+            raise InstanceError(f"others were not ready within {WHOLE_SECONDS:.0f} s")
+
+    try:
+        fleet.bring(version, many, in_time)
+    except InstanceError as err:
+        fleet.say(f"{version.name} takes all users back with fewer instances than before: {err.message}")
 
 
 def _short(verdict: Verdict) -> str:

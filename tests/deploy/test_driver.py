@@ -42,9 +42,12 @@ def paused(driver: Driver, weights: dict[str, int], *, ending: str | None = None
 
 
 def test_a_way_back_to_what_does_not_start_ends_where_it_began(driver: Driver) -> None:
+    journal = driver.fleet.journal
+    journal.end(paused(driver, {"old": WHOLE}), "promoted", "it served", 2.0)
+    journal.forget("new-0")
     broken(driver, "new")
     assert driver.back(NEW) == "rolled back"
-    assert state(driver, 1) == ("rolled back", "new does not start")
+    assert state(driver, 2) == ("rolled back", "new does not start")
     assert serving(driver) == {"old": WHOLE}
     broken(driver)
     assert driver.back(NEW) == "promoted"

@@ -1,4 +1,4 @@
-"""What the report of a rollout shows of latencies."""
+"""What the report of a rollout shows of latencies, and of who answered."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.patches import StepPatch
 
-from deploy.journal import Rollout
+from data.deployment import Step
+from deploy.journal import Event, Rollout
 from deploy.rollouts import report
 from deploy.rollouts.meter import Meter
 from deploy.rollouts.progress import Counted, Progress
@@ -34,3 +36,44 @@ def test_latencies_are_of_what_was_compared(*, baseline: bool) -> None:
     lines = drawn({"old": SLOW, "new": QUICK} | ({"old_baseline": QUICK} if baseline else {}))
     assert lines["candidate"] == [pytest.approx([10, 40]), pytest.approx([20, 10])]
     assert (lines["before"] == lines["candidate"]) == baseline
+
+
+def step(at: float, **where: float) -> Event:
+    return Event(at, "step", Step.model_validate(where).model_dump(mode="json"))
+
+
+def look(at: float) -> Event:
+    return Event(at, "look", {"counts": {}, "verdict": {"checks": []}})
+
+
+@pytest.mark.parametrize(
+    ("events", "edges", "users"),
+    [
+        ([step(1, mirror=1.0), look(2), step(5, weight=0.5), look(9)], [1, 5, 9], [0, 50]),
+        (  # undecided, and aborted in the morning
+            [step(1, weight=0.5), look(9), Event(10, "held", {}), Event(30_000, "ending", {})],
+            [1, 10, 30_000],
+            [50, 0],
+        ),
+        (  # undecided, and resumed; the next step begins as ever
+            [step(1, weight=0.1), look(9), Event(10, "held", {}), look(50), look(51), step(60, weight=0.5), look(70)],
+            [1, 10, 50, 60, 70],
+            [10, 0, 10, 50],
+        ),
+        (  # the next step's instances do not start
+            [step(1, weight=0.1), look(9), step(10, weight=0.5), Event(60, "ending", {})],
+            [1, 10, 60],
+            [10, 50],
+        ),
+    ],
+    ids=["step by step", "held to the end", "held for a while", "not looked at"],
+)
+def test_who_answered(events: list[Event], edges: list[float], users: list[float]) -> None:
+    figure = report._traffic(Story(ROLLOUT, Progress("old", "new", 1), events))
+    (drawn,) = (
+        one.get_data()
+        for one in figure.axes[0].patches
+        if isinstance(one, StepPatch) and one.get_label() == "users' requests"
+    )
+    values, at, _ = drawn
+    assert (list(at), list(values)) == (edges, users)
