@@ -17,7 +17,7 @@ from deploy.faults import BusyError, RolloutError
 from deploy.fleet import SCALE_SECONDS, Fleet
 from deploy.journal import Rollout, busy
 from deploy.place import Place
-from deploy.rollouts import closing, steps
+from deploy.rollouts import closing, past, steps
 from deploy.rollouts.closing import ENDING
 from deploy.rollouts.progress import Progress
 from deploy.rollouts.states import ABORT, ENDED, INTERRUPTED, PAUSED, PROMOTED, ROLLED_BACK, RUNNING, WISHES
@@ -25,7 +25,6 @@ from deploy.rollouts.steps import Clock, Steps
 from deploy.running.instances import Instance
 from deploy.versions import Version
 
-BACK = "rollback"
 #: Held by a command that drives a rollout, and so hears what is asked of it; `up` and `scale` hold the fleet's alone.
 DRIVING = "driving"
 GONE_BACK = "paused, users are back with the version before: go on with `resume`, or end it with `promote` or `abort`"
@@ -93,7 +92,11 @@ class Driver:
             RolloutError: no such version ever served here.
         """
         with self._driving():
-            return self._drive(self._write(BACK, self._before() if tag is None else self._served(tag), None))
+            serves, rollouts = self.fleet.traffic().stable, self.fleet.journal.rollouts()
+            if tag is None:
+                tag = past.before(rollouts, serves)
+            past.check_served(tag, rollouts, {one.tag for one in self.fleet.of(serves)})
+            return self._drive(self._write(past.BACK, tag, None))
 
     def resume(self) -> str:
         """Go on with the rollout that is under way.
@@ -217,35 +220,6 @@ class Driver:
             raise RolloutError("the version that serves has no instance: see `python -m deploy status`")
         return candidate, stable
 
-    def _before(self) -> str:
-        """Tag of the version before the one that serves; one that was left by a way back is none."""
-        path: list[str] = []
-        for rollout in reversed(self._promoted()):
-            assert rollout.stable is not None, "others are left out"
-            # It serves without a rollout where another deployment was brought up.
-            path = _back(path, rollout.stable) or [rollout.stable]
-            there = _back(path, rollout.candidate) if rollout.strategy == BACK else []
-            path = there or [*path, rollout.candidate]
-        path = _back(path, self.fleet.traffic().stable)
-        if len(path) < 2:
-            raise RolloutError("there is no version before the one that serves: see `python -m deploy history`")
-        return path[-2]
-
-    def _served(self, tag: str) -> str:
-        """A tag, if that Bento ever served here: nobody is brought to another one without a judge."""
-        served = {one.tag for one in self.fleet.of(self.fleet.traffic().stable)}
-        served |= {one.candidate for one in self._promoted()}
-        served |= {one.stable for one in self.fleet.journal.rollouts() if one.stable}
-        if tag not in served:
-            raise RolloutError(
-                f"{tag} never served here, and nobody is brought to it without a judge: bring it out with `python -m deploy "
-                f"canary {tag}`, or go back to one of {', '.join(sorted(served))}"
-            )
-        return tag
-
-    def _promoted(self) -> list[Rollout]:
-        return [one for one in self.fleet.journal.rollouts() if one.state == PROMOTED and one.stable]
-
     def _retire_kept(self, rollout: Rollout) -> None:
         """End what an earlier rollout kept for a way back, unless it is what comes now."""
         stable, coming = self.fleet.traffic().stable, versions.name(rollout.candidate)
@@ -279,7 +253,7 @@ class Driver:
         rollout = self._found(number)
         if begun:
             return closing.end(self.fleet, rollout, begun.about["state"], begun.about["reason"], self.clock.now())
-        if rollout.strategy == BACK:
+        if rollout.strategy == past.BACK:
             return self._close(rollout, PROMOTED, "asked to go back")
         try:
             journal.set_state(number, RUNNING)
@@ -315,9 +289,3 @@ class Driver:
 
     def _close(self, rollout: Rollout, state: str, reason: str) -> str:
         return closing.close(self.fleet, rollout, state, reason, self.clock.now())
-
-
-def _back(path: list[str], to: str) -> list[str]:
-    """A path of tags up to where it was last at a Bento, by its tag or name; nothing if it never was there."""
-    at = [place for place, tag in enumerate(path) if to in (tag, versions.name(tag))]
-    return path[: at[-1] + 1] if at else []
