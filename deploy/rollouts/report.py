@@ -192,7 +192,7 @@ def _errors(story: Story) -> Figure:
         if shares:
             axes.plot(*zip(*shares, strict=True), color=colour, lw=1.8, marker="o", ms=2.5, label=label)
     axes.set(ylabel="% errors in the step")
-    axes.set_ylim(bottom=-0.05)
+    axes.set_ylim(-0.05, max(1.0, axes.get_ylim()[1]))  # none at all is a line at the bottom
     _over_time(axes)
     _legend(axes)
     return figure
