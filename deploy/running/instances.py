@@ -122,6 +122,7 @@ class _Waiting:
     """An instance that is not ready yet. BentoML starts a worker that cannot start again and again."""
 
     instance: Instance
+    _pid: int | None = None
     _below: set[int] = field(default_factory=set)
     _ended: int = 0
 
@@ -132,8 +133,10 @@ class _Waiting:
         if process.fault:
             return f"does not stay up: it {process.fault}"
         now = processes.below(process.pid)
-        self._ended += len(self._below - now)
-        self._below = now
+        # With one that was killed itself all below it end, and the keeper starts it again; it counts how often.
+        if process.pid == self._pid and processes.alive(process.pid, process.made):
+            self._ended += len(self._below - now)
+        self._pid, self._below = process.pid, now
         if self._ended >= MOST_ENDED:
             return f"starts processes that end again ({self._ended} by now)"
         return f"was not ready after {READY_SECONDS:.0f} s" if seconds > READY_SECONDS else ""

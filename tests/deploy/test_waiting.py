@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
 import pytest
 
 from deploy.journal import Process
@@ -15,8 +20,19 @@ def waiting() -> _Waiting:
     return _Waiting(Instance("v-1", "v", "b:v", Endpoint(1, 2)))
 
 
-def process(*, wanted: bool = True, fault: str = "") -> Process:
-    return Process("v-1", {}, wanted, 77, 1.0, (1.0,), fault)
+def process(pid: int = 77, *, wanted: bool = True, fault: str = "") -> Process:
+    return Process("v-1", {}, wanted, pid, processes.made(pid), (1.0,), fault)
+
+
+@pytest.fixture
+def family() -> Iterator[subprocess.Popen[bytes]]:
+    """A process with three below it."""
+    command = ["sh", "-c", "sleep 600 & sleep 600 & sleep 600 & wait"]
+    with subprocess.Popen(command, start_new_session=True) as started:
+        while len(processes.below(started.pid)) < 3:
+            assert started.poll() is None
+        yield started
+        os.killpg(started.pid, signal.SIGKILL)
 
 
 def test_one_that_takes_too_long(waiting: _Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,13 +41,24 @@ def test_one_that_takes_too_long(waiting: _Waiting, monkeypatch: pytest.MonkeyPa
     assert waiting.fault(process(), READY_SECONDS + 1) == "was not ready after 120 s"
 
 
-def test_one_whose_worker_could_not_start_twice(waiting: _Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_whose_worker_could_not_start_twice(waiting: _Waiting, family: subprocess.Popen[bytes]) -> None:
     """One process that ends may be a helper."""
-    there = iter([{1, 2}, {1, 3}, {1, 3}, {1}])
-    monkeypatch.setattr(processes, "below", lambda _: next(there))
-    assert [waiting.fault(process(), 1.0) for _ in range(4)] == [
-        "", "", "", "starts processes that end again (2 by now)",
-    ]  # fmt: skip
+    assert waiting.fault(process(family.pid), 1.0) == ""
+    for said in ("", "starts processes that end again (2 by now)"):
+        ended = processes.below(family.pid).pop()
+        os.kill(ended, signal.SIGKILL)
+        while ended in processes.below(family.pid):
+            assert family.poll() is None
+        assert waiting.fault(process(family.pid), 1.0) == said
+
+
+def test_one_that_was_killed_and_is_started_again(waiting: _Waiting, family: subprocess.Popen[bytes]) -> None:
+    assert waiting.fault(process(family.pid), 1.0) == ""
+    made = process(family.pid)
+    family.kill()
+    family.wait()
+    assert waiting.fault(made, 1.0) == ""
+    assert waiting.fault(process(os.getpid()), 1.0) == ""
 
 
 @pytest.mark.parametrize(
