@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import NoReturn, TypeAlias
 
 import grpc
@@ -33,6 +34,10 @@ async def refuse(context: Context, err: BentocastError) -> NoReturn:
 
     Raises:
         AbortError: always; gRPC knows it.
+        CancelledError: but for a client that left, or whose time was over, an instant before.
     """
-    await context.abort(STATUS.get(err.status, grpc.StatusCode.INTERNAL), cut(err.message, MAX_DETAILS))
+    try:
+        await context.abort(STATUS.get(err.status, grpc.StatusCode.INTERNAL), cut(err.message, MAX_DETAILS))
+    except grpc.aio.InternalError:  # which gRPC would log as a fault of ours
+        raise asyncio.CancelledError from None
     raise AssertionError("a call that is aborted goes on")
