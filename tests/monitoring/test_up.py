@@ -134,7 +134,11 @@ def test_a_deployment_that_comes_later_is_watched_in_place_of_the_service_of_mak
 
     made = up.plan(home, ROOT / "params.yaml", {}, targets, ())
     servers.write(home, config, made.addresses)
-    with subprocess.Popen(["sleep", "600"]) as prometheus:
+    # A test that is run by nohup leaves what it starts deaf to SIGHUP.
+    hears = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); print(flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", hears], stdout=subprocess.PIPE) as prometheus:
+        assert prometheus.stdout is not None
+        prometheus.stdout.readline()
         assert up._deployed(made, config, prometheus) == made
         assert watched() == [up.SERVICE]
         targets.write_text("[]")
