@@ -21,6 +21,7 @@ from data import durations, forecaster
 from data.accuracy import Accuracy, Daily
 from data.monitoring import Quality
 from data.scoring import DAY, Batch, Days, Errors, Levels, Sums, Units, log_mean
+from data.shown import SOME, some
 from data.verdict import Check, Outcome, Verdict
 from monitoring.context import Context, Served
 from service.record.join import Pairs
@@ -37,8 +38,6 @@ ONE_DAY = 0.35
 DAYS, CONFIDENCE = 7, 0.999
 #: Quantiles are judged whose level is a multiple of 1 / this: clients may ask for any, and each has a check of its own.
 LEVELS = 200
-#: Names of series that are told.
-NAMED = 5
 #: Fewest days that say anything of how they vary.
 INTERVAL_DAYS = 3
 #: Days of the backtest below which there is no telling how days vary.
@@ -230,7 +229,7 @@ def _unmeasured(found: Found, late: NDArray[np.bool_]) -> list[Check]:
         return []
     text = (
         f"{len(names):,} series that the backtest had are not judged, since no actual value of them is a number: "
-        f"{', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)}; who brings them (POST /v1/timeseries/actuals)?"
+        f"{some(names)}; who brings them (POST /v1/timeseries/actuals)?"
     )
     numbers = {"value": float(len(names))}
     return [Check(name="series without values", outcome=Outcome.INCONCLUSIVE, text=text, numbers=numbers)]
@@ -308,7 +307,7 @@ def _slices(errors: Errors, late: NDArray[np.bool_], accuracy: Accuracy, setting
     }
     text = f"{len(found)} slices: most evidence {found.get(worst, 0.0):.1f} ({worst}), needed {needed:.1f}"
     if worse:
-        text = f"{len(worse)} of {len(found)} slices got worse: {', '.join(_told(errors, accuracy, worse[:NAMED]))}"
+        text = f"{len(worse)} of {len(found)} slices got worse: {', '.join(_told(errors, accuracy, worse[:SOME]))}"
     outcome = Outcome.FAIL if worse else Outcome.PASS if known else Outcome.INCONCLUSIVE
     return Check(name="slices", outcome=outcome, text=text, numbers=numbers)
 

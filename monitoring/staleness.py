@@ -18,9 +18,10 @@ import numpy as np
 from data import durations, store
 from data.errors import BentocastError
 from data.monitoring import Staleness
+from data.shown import some
 from data.verdict import Check, Outcome, Verdict
 from monitoring.context import Context
-from service.record.newest import NAMED, Newest, newest
+from service.record.newest import Newest, newest
 
 #: How far clocks of two machines may be apart.
 CLOCKS_SECONDS = 300.0
@@ -178,7 +179,7 @@ def slowest(found: Newest, least: int, silent: float) -> Told:
     behind = [name for name in slow if found.by_series[name] < least]
     told = f"in the record, by {len(slow):,} of {found.asked:,} series that are forecast"
     if behind:
-        told += f"; silent are {len(behind):,} of them: {', '.join(behind[:NAMED])}" + ", ..." * (len(behind) > NAMED)
+        told += f"; silent are {len(behind):,} of them: {some(behind)}"
     return found.by_series[slow[int(silent * len(slow))]], told
 
 

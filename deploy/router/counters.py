@@ -78,6 +78,11 @@ class Counters:
         return fell or any(getattr(self, kind) < getattr(earlier, kind) for kind in kinds)
 
 
+def is_refusal(code: str) -> bool:
+    """Whether HTTP's status says that the client is at fault, and not that there is too much to do."""
+    return code.startswith("4") and code != TOO_MANY
+
+
 def read(text: str, versions: Iterable[str], *, mirrored: bool = False) -> dict[str, Counters]:
     """Counters of some versions; zeros for one that the router has not counted yet.
 
@@ -103,7 +108,7 @@ def read(text: str, versions: Iterable[str], *, mirrored: bool = False) -> dict[
                 requests[name] += value
             elif counted == _BY_CLASS and sample.labels["envoy_response_code_class"] == "5":
                 answered_5xx[name] += value
-            elif counted == _BY_CODE and sample.labels["envoy_response_code"] != TOO_MANY:
+            elif counted == _BY_CODE and is_refusal(sample.labels["envoy_response_code"]):
                 answered_4xx[name] += value
             elif sample.name == f"{_TIMES}_bucket":
                 within[name][float(sample.labels["le"]) / 1e6] = value

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from data.sources.address import mask
 from deploy.faults import RolloutError
-from deploy.router.counters import TOO_MANY, Counters
+from deploy.router.counters import Counters, is_refusal
 
 TOTAL = "bentoml_service_request_total"
 BUCKET = "bentoml_service_request_duration_seconds_bucket"
@@ -198,7 +198,7 @@ def grown(found: Sequence[Series], since: float, until: float) -> Counters:
             requests += more
             code = one.labels.get("http_response_code", "")
             errors += more if code.startswith("5") else 0.0
-            refused += more if code.startswith("4") and code != TOO_MANY else 0.0
+            refused += more if is_refusal(code) else 0.0
     rising, most = {}, 0
     for edge in sorted(within):  # buckets of an instance that began anew may disagree by a few
         most = max(most, round(within[edge]))

@@ -6,11 +6,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Select, exists, func, select
 
+from service.record.newest import ROWS, newest_time
 from service.record.reading import reading
 from service.record.tables import ACTUALS, FORECASTS
-
-#: Of so many forecasts, and so many actual values that came in last: indexes find them, however large the record is.
-ROWS = 100_000
 
 
 class Busiest(NamedTuple):
@@ -36,10 +34,11 @@ def busiest(url: str, until: int, seconds: int) -> Busiest | None:
         ConfigError: the URL cannot be followed, or the tables are of a version that this code does not know.
         RecordUnavailableError: the database cannot be read.
     """
-    last = select(ACTUALS.c.time, ACTUALS.c.value).order_by(ACTUALS.c.received_at.desc()).limit(ROWS).subquery()
-    newest = select(func.max(last.c.time)).where(last.c.value.is_not(None), last.c.time <= until)
     with reading(url) as begin, begin() as connection:
-        came, forecast = connection.scalar(newest), connection.scalar(select(func.max(FORECASTS.c.last_time)))
+        came, forecast = (
+            connection.scalar(newest_time(until)),
+            connection.scalar(select(func.max(FORECASTS.c.last_time))),
+        )
         if came is None or forecast is None:
             return None
         end = min(int(came), int(forecast))

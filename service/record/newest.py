@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, Subquery, func, select
 
+from data.shown import SOME
 from service.record.reading import reading
 from service.record.tables import ACTUALS, FORECASTS
 
 #: Of so many that came in last: an index finds them, and nobody brings more that are old at once. Of so many forecasts
 #: the series are known.
 ROWS = 100_000
-#: Names of series that are told.
-NAMED = 5
 
 
 class Newest(NamedTuple):
@@ -46,9 +45,6 @@ def newest(url: str, since: float, until: int) -> Newest:
         ConfigError: the URL cannot be followed, or the tables are of a version that this code does not know.
         RecordUnavailableError: the database cannot be read.
     """
-    came = select(ACTUALS.c.series, ACTUALS.c.time, ACTUALS.c.value).order_by(ACTUALS.c.received_at.desc()).limit(ROWS)
-    last = came.subquery()
-    known = last.c.value.is_not(None)
     forecasts = (
         select(FORECASTS.c.series)
         .where(FORECASTS.c.created_at >= since)
@@ -66,12 +62,13 @@ def newest(url: str, since: float, until: int) -> Newest:
         .correlate(asked)
         .scalar_subquery()
     )
-    ahead = known & (last.c.time > until)
+    last = _last()
+    ahead = last.c.value.is_not(None) & (last.c.time > until)
     with reading(url) as begin, begin() as connection:
-        at = connection.scalar(select(func.max(last.c.time)).where(known, last.c.time <= until))
+        at = connection.scalar(newest_time(until))
         found = connection.execute(select(asked.c.series, of_series)).all()
         later = connection.scalar(select(func.count()).select_from(last).where(ahead)) or 0
-        names = connection.scalars(select(last.c.series).where(ahead).distinct().limit(NAMED)).all() if later else []
+        names = connection.scalars(select(last.c.series).where(ahead).distinct().limit(SOME)).all() if later else []
     return Newest(
         at=None if at is None else int(at),
         by_series={series: int(time) for series, time in found if time is not None},
@@ -79,3 +76,15 @@ def newest(url: str, since: float, until: int) -> Newest:
         later=int(later),
         later_series=tuple(sorted(names)),
     )
+
+
+def newest_time(until: int) -> Select[Any]:
+    """Of any series, the time of the newest actual value that is a number, no later than may be."""
+    last = _last()
+    return select(func.max(last.c.time)).where(last.c.value.is_not(None), last.c.time <= until)
+
+
+def _last() -> Subquery:
+    """The actual values that came in last."""
+    came = select(ACTUALS.c.series, ACTUALS.c.time, ACTUALS.c.value).order_by(ACTUALS.c.received_at.desc())
+    return came.limit(ROWS).subquery()

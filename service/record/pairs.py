@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, Select, select, tuple_, type_coerce
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
+from data.shown import some
 from service.record.entries import Floats
 from service.record.join import Integers, Pairs, StoredActuals, StoredForecast, StoredForecasts, join, texts
 from service.record.reading import reading
@@ -141,12 +142,11 @@ def _whole(columns: list[list[Any]]) -> list[list[Any]]:
 
 def tell_damaged(ids: Sequence[int]) -> None:
     """That forecasts are left out of what is read, since their numbers are not whole."""
-    shown = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
     logger.warning(
         "record: left out as damaged, their numbers not whole: %d in the table forecasts, id %s: restore the database, or "
         "delete them",
         len(ids),
-        shown,
+        some(ids),
     )
 
 

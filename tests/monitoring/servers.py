@@ -72,46 +72,36 @@ class Running:
 def prometheus(folder: Path, config: Mapping[str, Any]) -> Iterator[Running]:
     """Run Prometheus; what it knows is in the folder, and still there for another one afterwards."""
     port = free_ports()
-    folder.mkdir(exist_ok=True)
-    file, log = folder / "prometheus.yml", folder / "log"
-    file.write_text(yaml.safe_dump(dict(config)))
-    arguments = [
-        program("prometheus"),
-        f"--config.file={file}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    with log.open("ab") as target:
-        process = subprocess.Popen(arguments, cwd=folder, stdout=target, stderr=subprocess.STDOUT)
-    try:
-        running = Running(port, process)
-        wait_for(lambda: process.poll() is not None or answers(f"{running.url}/-/ready"), "Prometheus is not ready")
-        assert process.poll() is None, log.read_text()
-        yield running
-    finally:
-        process.kill()
-        process.wait()
+    options = (f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}")
+    with _running("prometheus", f"http://127.0.0.1:{port}", folder, config, *options) as process:
+        yield Running(port, process)
 
 
 @contextlib.contextmanager
 def alertmanager(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
     """Run Alertmanager; its address."""
-    url = f"http://127.0.0.1:{free_ports()}"
-    file, log = folder / "alertmanager.yml", folder / "alertmanager.log"
+    address = f"127.0.0.1:{free_ports()}"
+    options = (f"--storage.path={folder / 'alertmanager'}", f"--web.listen-address={address}")
+    arguments = (*options, "--cluster.listen-address=")
+    with _running("prometheus-alertmanager", f"http://{address}", folder, config, *arguments):
+        yield f"http://{address}"
+
+
+@contextlib.contextmanager
+def _running(
+    name: str, url: str, folder: Path, config: Mapping[str, Any], *arguments: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program with a configuration, from when it is ready on until it is killed."""
+    folder.mkdir(exist_ok=True)
+    file, log = folder / f"{name}.yml", folder / f"{name}.log"
     file.write_text(yaml.safe_dump(dict(config)))
-    arguments = [
-        program("prometheus-alertmanager"),
-        f"--config.file={file}",
-        f"--storage.path={folder / 'alertmanager'}",
-        f"--web.listen-address={url.removeprefix('http://')}",
-        "--cluster.listen-address=",
-    ]
-    with log.open("wb") as target:
-        process = subprocess.Popen(arguments, cwd=folder, stdout=target, stderr=subprocess.STDOUT)
+    command = [program(name), f"--config.file={file}", *arguments]
+    with log.open("ab") as target:
+        process = subprocess.Popen(command, cwd=folder, stdout=target, stderr=subprocess.STDOUT)
     try:
-        wait_for(lambda: process.poll() is not None or answers(f"{url}/-/ready"), "Alertmanager is not ready")
+        wait_for(lambda: process.poll() is not None or answers(f"{url}/-/ready"), f"{name} is not ready")
         assert process.poll() is None, log.read_text()
-        yield url
+        yield process
     finally:
         process.kill()
         process.wait()
